@@ -1,0 +1,192 @@
+"""Builds the optional C extensions: one table of extensions, one probe of the compiler, flags per file.
+
+Everything else about the distribution is in pyproject.toml. The package works without any extension (the NumPy
+reference path computes the same bits), so no failure in here stops an installation unless that is asked for.
+
+Environment
+-----------
+QNN_NO_EXT=1
+    Build no extension at all (what an installation on a machine without a compiler gives).
+QNN_REQUIRE_EXT=1
+    An extension that cannot be built is an error instead of a warning.
+QNN_NO_OPENMP=1
+    Build without OpenMP even where the compiler has it (one thread).
+QNN_SANITIZE=address,undefined
+    Build with these sanitizers (tools/sanitize.sh does).
+QNN_DEBUG=1
+    Bounds checks in the bindings, ``-O1 -g``.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HERE = Path(__file__).resolve().parent
+KERNELS = "qnn/_kernels"
+SOURCES = f"{KERNELS}/src"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One extension: its module name below ``qnn._kernels`` and the C files below ``src`` that it links."""
+
+    name: str
+    c_files: tuple[str, ...]
+
+
+# The table of extensions. One that fails to build does not touch the other.
+EPILOGUE = ("qnn_epilogue.c", "qnn_epilogue_avx2.c", "qnn_noise.c", "qnn_noise_avx2.c")
+PARTS = (
+    Part("_mac", EPILOGUE),
+    Part("_elem", EPILOGUE),
+)
+
+# Directives of the Cython bindings, in one place. Every index is checked by hand before C is called.
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "embedsignature": True,
+}
+
+
+def flag(name: str) -> bool:
+    """Return whether the environment variable `name` is set to something other than 0."""
+    return os.environ.get(name, "0") not in ("", "0")
+
+
+def say(message: str) -> None:
+    """Print one line about the build where pip -v and setup.py show it."""
+    print(f"qnn: {message}", file=sys.stderr, flush=True)
+
+
+def extensions() -> list[Extension]:
+    """Return an Extension for every row of the table whose files are there."""
+    found = []
+    for part in PARTS:
+        sources = [f"{KERNELS}/{part.name}.pyx"] + [f"{SOURCES}/{name}" for name in part.c_files]
+        missing = [source for source in sources if not (HERE / source).exists()]
+        if missing:
+            say(f"{part.name} is left out, these files are missing: {', '.join(missing)}")
+            continue
+        depends = [Path(p).relative_to(HERE).as_posix() for p in sorted(glob.glob(str(HERE / SOURCES / "*.h")))]
+        depends += [Path(p).relative_to(HERE).as_posix() for p in sorted(glob.glob(str(HERE / KERNELS / "*.px[di]")))]
+        found.append(Extension(f"qnn._kernels.{part.name}", sources, include_dirs=[SOURCES], depends=depends))
+    return found
+
+
+class BuildExt(build_ext):
+    """Build each extension if that is possible on this machine; otherwise say why and go on."""
+
+    def run(self) -> None:
+        """Skip everything when QNN_NO_EXT asks for it."""
+        if flag("QNN_NO_EXT"):
+            say("QNN_NO_EXT is set: no extension is built, the NumPy reference path will be used")
+            self.extensions = []
+            return
+        super().run()
+
+    def build_extensions(self) -> None:
+        """Probe the compiler, translate the bindings, set flags, compile; optional unless QNN_REQUIRE_EXT."""
+        required = flag("QNN_REQUIRE_EXT")
+        if not self._compiles([]):
+            self._give_up(required, "no working C compiler was found; install one (for example gcc) and reinstall")
+            self.extensions = []
+            return
+        unix = self.compiler.compiler_type != "msvc"
+        compile_args, link_args = self._flags(unix)
+        ready = []
+        for ext in self.extensions:
+            translated = self._translate(ext, required)
+            if translated is None:
+                continue
+            translated.optional = not required
+            translated.extra_compile_args = compile_args
+            translated.extra_link_args = link_args
+            ready.append(translated)
+        self.extensions = ready
+        if unix:
+            self._install_flags_per_file()
+        super().build_extensions()
+
+    def _flags(self, unix: bool) -> tuple[list[str], list[str]]:
+        if not unix:
+            return ["/O2", "/std:c11", "/fp:strict"], []
+        # No -march=native: a wheel must run anywhere; instruction sets are chosen per function and at run time.
+        # No fast-math, and no contraction of a*b+c: float32 steps are part of the bit promise.
+        compile_args = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fvisibility=hidden"]
+        link_args: list[str] = []
+        if flag("QNN_DEBUG"):
+            compile_args += ["-O1", "-g"]
+        sanitizers = os.environ.get("QNN_SANITIZE", "")
+        if sanitizers:
+            compile_args += ["-O1", "-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all",
+                             "-fno-omit-frame-pointer"]
+            link_args += [f"-fsanitize={sanitizers}"]
+        if flag("QNN_NO_OPENMP"):
+            say("QNN_NO_OPENMP is set: the kernels will use one thread")
+        elif self._compiles(["-fopenmp"]):
+            compile_args.append("-fopenmp")
+            link_args.append("-fopenmp")
+        else:
+            say("the compiler has no OpenMP: the kernels will use one thread")
+        return compile_args, link_args
+
+    def _compiles(self, flags: list[str]) -> bool:
+        """Return whether a small program compiles and links with these flags (OpenMP header included)."""
+        header = "#include <omp.h>\n" if flags else ""
+        body = "omp_get_max_threads()" if flags else "0"
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "probe.c"
+            source.write_text(f"{header}int probe(void) {{ return {body}; }}\n")
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
+                self.compiler.link_shared_object(objects, str(Path(folder) / "probe.so"), extra_postargs=flags)
+            except Exception:    # any failure of a compiler, of whatever class, means: not available
+                return False
+        return True
+
+    def _translate(self, ext: Extension, required: bool) -> Extension | None:
+        try:
+            from Cython.Build import cythonize
+
+            directives = dict(DIRECTIVES, boundscheck=flag("QNN_DEBUG"))
+            translated = cythonize([ext], compiler_directives=directives, quiet=True)[0]
+        except Exception as error:
+            self._give_up(required, f"{ext.name} could not be translated ({type(error).__name__}: {error})")
+            return None
+        import numpy
+
+        translated.include_dirs.append(numpy.get_include())
+        translated.define_macros.append(("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"))
+        return translated
+
+    def _install_flags_per_file(self) -> None:
+        """Warnings for our own C, none for what Cython writes."""
+        compile_one = self.compiler._compile
+        generated = {os.path.normpath(source) for ext in self.extensions for source in ext.sources
+                     if source.endswith(".c") and not os.path.normpath(source).startswith(os.path.normpath(SOURCES))}
+
+        def compile_with_flags(obj, src, ext, cc_args, extra_postargs, pp_opts):  # type: ignore[no-untyped-def]
+            own = ["-w"] if os.path.normpath(src) in generated else ["-Wall", "-Wextra"]
+            compile_one(obj, src, ext, cc_args, list(extra_postargs) + own, pp_opts)
+
+        self.compiler._compile = compile_with_flags
+
+    def _give_up(self, required: bool, reason: str) -> None:
+        if required:
+            raise RuntimeError(f"{reason}. QNN_REQUIRE_EXT is set, so this is an error; unset it to go on without.")
+        say(f"{reason}. The package still works, more slowly, on the NumPy reference path.")
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
