@@ -1,0 +1,334 @@
+"""Dynamic fixed point: the format, quantising real values and requantising exact integers (chapters FMT and REQ)."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .exponent import Counts, checked_bits, checked_exponent
+from .noise import Noise
+from .rounding import Rounding, noise_words, round_ratio, round_real, scale_exact
+
+_INT64_SAFE = 2**62
+
+
+def storage_dtype(bits: int) -> np.dtype[Any]:
+    """int8 up to 8 bits, int16 up to 16 (clause FMT-2)."""
+    return np.dtype(np.int8 if checked_bits(bits) <= 8 else np.int16)
+
+
+def int_limits(bits: int) -> tuple[int, int]:
+    """Smallest and largest integer of an n-bit format: ``-2**(n-1)``, ``2**(n-1) - 1`` (clause FMT-1)."""
+    half = 1 << (checked_bits(bits) - 1)
+    return -half, half - 1
+
+
+@dataclass(frozen=True, eq=False)
+class DFP:
+    """A dynamic fixed-point tensor: integers and one exponent; it stands for ``ints * 2**exponent``.
+
+    Parameters
+    ----------
+    ints : ndarray of int8 (bits <= 8) or int16 (bits <= 16)
+        Any shape; each within ``-2**(bits-1)`` and ``2**(bits-1) - 1``.
+    exponent : int
+        -64 to 63.
+    bits : int, default 8
+        2 to 16.
+
+    Raises
+    ------
+    TypeError
+        ``ints`` is no array of the storage type.
+    ValueError
+        Exponent, width or an integer out of range.
+
+    Notes
+    -----
+    Source: DFP paper, section 2.1. Bit-exactness: clauses FMT-1 to FMT-3; nothing may vary.
+    """
+
+    ints: NDArray[Any]
+    exponent: int
+    bits: int = 8
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "exponent", checked_exponent(self.exponent))
+        object.__setattr__(self, "bits", checked_bits(self.bits))
+        wanted = storage_dtype(self.bits)
+        got = getattr(self.ints, "dtype", type(self.ints).__name__)
+        if not isinstance(self.ints, np.ndarray) or got != wanted:
+            raise TypeError(f"got integers of type {got}; a {self.bits}-bit DFP is stored as {wanted}; convert them")
+        lo, hi = int_limits(self.bits)
+        if self.bits not in (8, 16) and self.ints.size and (self.ints.min() < lo or self.ints.max() > hi):
+            raise ValueError(
+                f"got integers from {self.ints.min()} to {self.ints.max()}; {self.bits} bits hold {lo} to {hi}; "
+                "requantise them or use more bits"
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self.ints.shape
+
+    def to_float(self) -> NDArray[np.float32]:
+        """The values as float32, always exact: 16 bits fit the 24-bit mantissa, and 2**-64 .. 2**78 is normal.
+
+        Notes
+        -----
+        Bit-exactness: clause FMT-3; exact.
+        """
+        return self.ints.astype(np.float32) * np.float32(2.0**self.exponent)
+
+    def __repr__(self) -> str:
+        return f"DFP(shape={self.shape}, exponent={self.exponent}, bits={self.bits})"
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """How an exact value becomes an n-bit integer: the format and the one rounding.
+
+    Parameters
+    ----------
+    exponent : int
+        Exponent of the result, -64 to 63.
+    bits : int, default 8
+        Width of the result, 2 to 16.
+    rounding : Rounding, str or int, default ``NEAREST_DOWN``
+    noise : Noise or ndarray of uint16, optional
+        For ``STOCHASTIC``: the address of the first word, or one word per element in u16 form.
+
+    Notes
+    -----
+    Bit-exactness: clauses REQ-1 and RND-1.
+    """
+
+    exponent: int
+    bits: int = 8
+    rounding: Rounding = Rounding.NEAREST_DOWN
+    noise: Noise | NDArray[np.uint16] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "exponent", checked_exponent(self.exponent))
+        object.__setattr__(self, "bits", checked_bits(self.bits))
+        object.__setattr__(self, "rounding", Rounding.parse(self.rounding))
+        if not (self.noise is None or isinstance(self.noise, (Noise, np.ndarray))):
+            raise TypeError(
+                f"got noise of type {type(self.noise).__name__}; allowed are Noise, a uint16 array or None; pass one of them"
+            )
+
+    def words(self, shape: tuple[int, ...]) -> NDArray[np.uint16] | None:
+        """The noise words for a tensor of this shape in C order, or None when the rule takes no noise (NOI-1)."""
+        if self.rounding is not Rounding.STOCHASTIC:
+            return None
+        noise = self.noise
+        if isinstance(noise, Noise):
+            noise = noise.u16(int(np.prod(shape, dtype=np.int64)))
+        return noise_words(noise, shape).astype(np.uint16)
+
+
+def quantize(x: NDArray[np.float32], target: Target) -> tuple[NDArray[Any], Counts]:
+    """Real values to n-bit integers at the target's exponent, and the counts of the same pass.
+
+    Parameters
+    ----------
+    x : ndarray of float32
+        Any shape, finite.
+    target : Target
+
+    Returns
+    -------
+    ints : ndarray of int8 or int16, same shape
+    counts : Counts
+
+    Raises
+    ------
+    TypeError
+        ``x`` is not a float32 array.
+    ValueError
+        NaN or infinity in ``x`` (the message has their number), or noise is missing.
+
+    Notes
+    -----
+    Round, then saturate. Source: DFP paper, section 2.1. Bit-exactness: clauses FMT-4, FMT-5, RND-2 to RND-12, EXP-1.
+    """
+    if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+        got = getattr(x, "dtype", type(x).__name__)
+        raise TypeError(f"got input of type {got}; quantize takes float32 arrays only; convert with x.astype(np.float32)")
+    bad = x.size - int(np.count_nonzero(np.isfinite(x)))
+    if bad:
+        nans = int(np.count_nonzero(np.isnan(x)))
+        raise ValueError(
+            f"got {nans} NaN and {bad - nans} infinite values among {x.size}; only finite values can be quantised; "
+            "find where they arise (a too high learning rate is the usual cause)"
+        )
+    steps = scale_exact(x, target.exponent)
+    bound = 2.0 ** (target.bits - 1)
+    rounded = round_real(x, target.exponent, target.rounding, target.words(x.shape))
+    ints, saturated = _saturate(rounded, target.bits)
+    counts = Counts(
+        total=x.size,
+        nonzero=int(np.count_nonzero(x)),
+        overflow=int(np.count_nonzero((steps < -bound) | (steps >= bound))),
+        overflow_double=int(np.count_nonzero((steps < -bound / 2) | (steps >= bound / 2))),
+        saturated=saturated,
+    )
+    return ints, counts
+
+
+def requantize(
+    acc: NDArray[Any],
+    exponent: int,
+    target: Target,
+    divisor: int = 1,
+    bias: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[Any], Counts]:
+    """Exact accumulators to n-bit integers: ``(acc + bias) * 2**exponent / divisor`` rounded once, then saturated.
+
+    Parameters
+    ----------
+    acc : ndarray of int8..int64, or of object (Python integers)
+        Any shape.
+    exponent : int
+        Exponent of the accumulators, any integer.
+    target : Target
+    divisor : int, default 1
+        Positive; the element count of an average.
+    bias : ndarray of int64 [C], optional
+        Already on the accumulators' grid, one per entry of the last axis.
+
+    Returns
+    -------
+    ints : ndarray of int8 or int16, same shape
+    counts : Counts
+
+    Raises
+    ------
+    TypeError, ValueError
+        No integers; bias of another length; divisor below 1; noise missing.
+
+    Notes
+    -----
+    Source: DFP paper, section 5.4. Bit-exactness: clauses REQ-1 to REQ-6, EXP-1; nothing may vary, nothing overflows.
+    """
+    acc = _accumulators(acc)
+    if bias is not None:
+        acc = _add_bias(acc, bias)
+    divisor = operator.index(divisor)
+    if divisor < 1:
+        raise ValueError(f"got divisor {divisor}; it must be 1 or more; put the sign into the accumulators")
+    shift = target.exponent - operator.index(exponent)
+    words = target.words(acc.shape)
+    small, small_shift = _tame_left_shift(acc, shift, divisor)
+    rounded = round_ratio(small, small_shift, target.rounding, words, divisor)
+    ints, saturated = _saturate(rounded, target.bits)
+    return ints, Counts(
+        total=acc.size,
+        nonzero=int(np.count_nonzero(acc)),
+        overflow=_count_outside(acc, shift + target.bits - 1, divisor),
+        overflow_double=_count_outside(acc, shift + target.bits - 2, divisor),
+        saturated=saturated,
+    )
+
+
+def add_requantize(terms: Sequence[tuple[NDArray[Any], int]], target: Target) -> tuple[NDArray[Any], Counts]:
+    """The exact sum of integer tensors with different exponents, rounded once to n bits.
+
+    Parameters
+    ----------
+    terms : sequence of (ints, exponent)
+        One or more integer arrays of one shape, each with its exponent.
+    target : Target
+
+    Returns
+    -------
+    ints : ndarray of int8 or int16, same shape
+    counts : Counts
+
+    Raises
+    ------
+    ValueError
+        No terms, or shapes differ.
+
+    Notes
+    -----
+    Bit-exactness: clause REQ-7; nothing may vary, for any difference of exponents.
+    """
+    if not terms:
+        raise ValueError("got no terms to add; one or more (ints, exponent) are needed; pass the tensors of the sum")
+    arrays = [_accumulators(ints) for ints, _ in terms]
+    exponents = [operator.index(exponent) for _, exponent in terms]
+    shapes = sorted({a.shape for a in arrays})
+    if len(shapes) > 1:
+        raise ValueError(f"got terms of shapes {shapes}; all must be equal; reshape them before adding")
+    lowest = min(exponents)
+    bound = sum(_largest(a) << (e - lowest) for a, e in zip(arrays, exponents))
+    dtype = np.int64 if bound <= _INT64_SAFE else object  # beyond int64 the sum is made of Python integers
+    total = np.zeros(shapes[0], dtype=dtype)
+    for ints, exponent in zip(arrays, exponents):
+        total = np.asarray(total + ints.astype(dtype) * (1 << (exponent - lowest) if _largest(ints) else 1), dtype=dtype)
+    return requantize(total, lowest, target)
+
+
+def _saturate(rounded: NDArray[Any], bits: int) -> tuple[NDArray[Any], int]:
+    """Clip rounded values to n bits and count the clipped ones (clause RND-12: saturation comes after rounding)."""
+    lo, hi = int_limits(bits)
+    saturated = int(np.count_nonzero((rounded < lo) | (rounded > hi)))
+    return np.clip(rounded, lo, hi).astype(storage_dtype(bits)), saturated
+
+
+def _count_outside(acc: NDArray[Any], power: int, divisor: int) -> int:
+    """Entries with ``acc / divisor`` outside ``[-2**power, 2**power)``, by integer thresholds."""
+    bound_num, bound_den = (divisor << power, 1) if power >= 0 else (divisor, 1 << -power)
+    first_high = -(-bound_num // bound_den)  # acc >= bound  <=>  acc >= ceil(bound)
+    last_low = -(bound_num // bound_den)  # acc < -bound  <=>  acc < ceil(-bound) = -floor(bound)
+    outside = 0
+    if acc.dtype == object or first_high < 2**63:
+        outside += int(np.count_nonzero(acc >= first_high))
+    if acc.dtype == object or last_low > -(2**63):
+        outside += int(np.count_nonzero(acc < last_low))
+    return outside
+
+
+def _tame_left_shift(acc: NDArray[Any], shift: int, divisor: int) -> tuple[NDArray[Any], int]:
+    """For left shifts: operands that saturate alike but fit int64.
+
+    Every result of 2**16 or more saturates at any width, whatever the noise. So accumulators are first clipped to the
+    smallest one that gives at least 2**16, and the shift is cut off where a single unit gives at least 2**16.
+    """
+    if shift >= 0 or acc.dtype == object:
+        return acc, shift
+    shift = max(shift, -(17 + divisor.bit_length()))
+    enough = -(-(divisor << 17) // (1 << -shift))
+    if enough >= 2**63:
+        return acc, shift
+    return np.clip(acc, -enough, enough), shift
+
+
+def _accumulators(acc: NDArray[Any]) -> NDArray[Any]:
+    if not isinstance(acc, np.ndarray) or not (acc.dtype == object or acc.dtype in (np.int8, np.int16, np.int32, np.int64)):
+        got = getattr(acc, "dtype", type(acc).__name__)
+        raise TypeError(f"got integers of type {got}; allowed are arrays of int8, int16, int32, int64; convert them")
+    return acc if acc.dtype == object else acc.astype(np.int64, copy=False)
+
+
+def _add_bias(acc: NDArray[Any], bias: NDArray[np.int64]) -> NDArray[Any]:
+    """``acc + bias`` over the last axis, exact: Python integers where int64 could overflow."""
+    if not isinstance(bias, np.ndarray) or bias.dtype != np.int64:
+        got = getattr(bias, "dtype", type(bias).__name__)
+        raise TypeError(f"got a bias of type {got}; it must be an int64 array on the accumulator's grid; convert it")
+    if acc.ndim == 0 or bias.shape != acc.shape[-1:]:
+        raise ValueError(f"got a bias of shape {bias.shape} for accumulators {acc.shape}; one per last-axis entry is needed")
+    if acc.dtype != object and _largest(acc) + _largest(bias) < 2**63:
+        return np.asarray(acc + bias)
+    return np.asarray(acc.astype(object) + bias.astype(object), dtype=object)
+
+
+def _largest(values: NDArray[Any]) -> int:
+    """The largest magnitude as a Python integer."""
+    return max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
