@@ -1,0 +1,31 @@
+"""Hypothesis profiles and pytest markers for the whole test suite."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# "ci" is the default: the same examples on every run and machine, no timing. "thorough" is for nightly runs:
+# HYPOTHESIS_PROFILE=thorough python -m pytest -m "slow or not slow"
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=60,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile(
+    "thorough", parent=settings.get_profile("ci"), derandomize=False, deadline=timedelta(seconds=60), max_examples=2000
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers, so that ``--strict-markers`` holds wherever the tests are run from."""
+    config.addinivalue_line("markers", "clause(*ids): the clauses of docs/spec that this test holds")
+    config.addinivalue_line("markers", "slow: takes more than some seconds; left out of the default run")
