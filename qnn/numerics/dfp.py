@@ -83,7 +83,7 @@ class DFP:
         -----
         Bit-exactness: clause FMT-3; exact.
         """
-        return self.ints.astype(np.float32) * np.float32(2.0**self.exponent)
+        return np.asarray(self.ints.astype(np.float32) * np.float32(2.0**self.exponent))
 
     def __repr__(self) -> str:
         return f"DFP(shape={self.shape}, exponent={self.exponent}, bits={self.bits})"
@@ -119,7 +119,8 @@ class Target:
         object.__setattr__(self, "rounding", Rounding.parse(self.rounding))
         if not (self.noise is None or isinstance(self.noise, (Noise, np.ndarray))):
             raise TypeError(
-                f"got noise of type {type(self.noise).__name__}; allowed are Noise, a uint16 array or None; pass one of them"
+                f"got noise of type {type(self.noise).__name__}; allowed are Noise, a uint16 array or None; "
+                "pass one of them"
             )
 
     def words(self, shape: tuple[int, ...]) -> NDArray[np.uint16] | None:
@@ -155,11 +156,11 @@ def quantize(x: NDArray[np.float32], target: Target) -> tuple[NDArray[Any], Coun
 
     Notes
     -----
-    Round, then saturate. Source: DFP paper, section 2.1. Bit-exactness: clauses FMT-4, FMT-5, RND-2 to RND-12, EXP-1.
+    Round, then saturate. Source: DFP paper, section 2.1. Bit-exactness: clauses FMT-4 to FMT-6, RND-2 to RND-12, EXP-1.
     """
     if not isinstance(x, np.ndarray) or x.dtype != np.float32:
         got = getattr(x, "dtype", type(x).__name__)
-        raise TypeError(f"got input of type {got}; quantize takes float32 arrays only; convert with x.astype(np.float32)")
+        raise TypeError(f"got input of type {got}; only float32 arrays are allowed; convert with x.astype(np.float32)")
     bad = x.size - int(np.count_nonzero(np.isfinite(x)))
     if bad:
         nans = int(np.count_nonzero(np.isnan(x)))
@@ -214,7 +215,7 @@ def requantize(
 
     Notes
     -----
-    Source: DFP paper, section 5.4. Bit-exactness: clauses REQ-1 to REQ-6, EXP-1; nothing may vary, nothing overflows.
+    Source: DFP paper, section 5.4. Bit-exactness: clauses REQ-1 to REQ-6, REQ-8 and EXP-1; nothing may vary.
     """
     acc = _accumulators(acc)
     if bias is not None:
@@ -267,16 +268,17 @@ def add_requantize(terms: Sequence[tuple[NDArray[Any], int]], target: Target) ->
     if len(shapes) > 1:
         raise ValueError(f"got terms of shapes {shapes}; all must be equal; reshape them before adding")
     lowest = min(exponents)
-    bound = sum(_largest(a) << (e - lowest) for a, e in zip(arrays, exponents))
+    bound = sum(_largest(a) << (e - lowest) for a, e in zip(arrays, exponents, strict=True))
     dtype = np.int64 if bound <= _INT64_SAFE else object  # beyond int64 the sum is made of Python integers
     total = np.zeros(shapes[0], dtype=dtype)
-    for ints, exponent in zip(arrays, exponents):
-        total = np.asarray(total + ints.astype(dtype) * (1 << (exponent - lowest) if _largest(ints) else 1), dtype=dtype)
+    for ints, exponent in zip(arrays, exponents, strict=True):
+        factor = 1 << (exponent - lowest) if _largest(ints) else 1  # an all-zero term adds nothing at any exponent
+        total = np.asarray(total + ints.astype(dtype) * factor, dtype=dtype)
     return requantize(total, lowest, target)
 
 
 def _saturate(rounded: NDArray[Any], bits: int) -> tuple[NDArray[Any], int]:
-    """Clip rounded values to n bits and count the clipped ones (clause RND-12: saturation comes after rounding)."""
+    """Clip rounded values to n bits and count the clipped ones (clause RND-12: saturation after rounding)."""
     lo, hi = int_limits(bits)
     saturated = int(np.count_nonzero((rounded < lo) | (rounded > hi)))
     return np.clip(rounded, lo, hi).astype(storage_dtype(bits)), saturated
@@ -311,7 +313,8 @@ def _tame_left_shift(acc: NDArray[Any], shift: int, divisor: int) -> tuple[NDArr
 
 
 def _accumulators(acc: NDArray[Any]) -> NDArray[Any]:
-    if not isinstance(acc, np.ndarray) or not (acc.dtype == object or acc.dtype in (np.int8, np.int16, np.int32, np.int64)):
+    allowed = (np.int8, np.int16, np.int32, np.int64, object)
+    if not isinstance(acc, np.ndarray) or acc.dtype not in allowed:
         got = getattr(acc, "dtype", type(acc).__name__)
         raise TypeError(f"got integers of type {got}; allowed are arrays of int8, int16, int32, int64; convert them")
     return acc if acc.dtype == object else acc.astype(np.int64, copy=False)
@@ -323,7 +326,10 @@ def _add_bias(acc: NDArray[Any], bias: NDArray[np.int64]) -> NDArray[Any]:
         got = getattr(bias, "dtype", type(bias).__name__)
         raise TypeError(f"got a bias of type {got}; it must be an int64 array on the accumulator's grid; convert it")
     if acc.ndim == 0 or bias.shape != acc.shape[-1:]:
-        raise ValueError(f"got a bias of shape {bias.shape} for accumulators {acc.shape}; one per last-axis entry is needed")
+        raise ValueError(
+            f"got a bias of shape {bias.shape} for accumulators of shape {acc.shape}; "
+            "one entry per index of the last axis is allowed; reshape the bias"
+        )
     if acc.dtype != object and _largest(acc) + _largest(bias) < 2**63:
         return np.asarray(acc + bias)
     return np.asarray(acc.astype(object) + bias.astype(object), dtype=object)

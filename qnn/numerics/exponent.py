@@ -40,7 +40,7 @@ class Counts:
     overflow_double: int = 0
     saturated: int = 0
 
-    def __add__(self, other: "Counts") -> "Counts":
+    def __add__(self, other: Counts) -> Counts:
         if not isinstance(other, Counts):
             return NotImplemented
         return Counts(

@@ -144,7 +144,7 @@ def lfsr16(seed: int, start: int, count: int, taps: tuple[int, ...] = LFSR_TAPS)
     """
     seed = operator.index(seed)
     if not 1 <= seed <= LFSR_PERIOD:
-        raise ValueError(f"got LFSR seed {seed}; allowed are 1 to 65535; 0 is the state that never changes, take another")
+        raise ValueError(f"got LFSR seed {seed}; allowed are 1 to 65535; 0 would never change, take another")
     start, count = _range(start, count)
     orbit, place = lfsr_orbit(tuple(taps))
     first = (int(place[seed]) + 1 + start) % LFSR_PERIOD
@@ -239,7 +239,7 @@ class Noise:
         if self.kind == "lfsr16":
             lfsr_orbit(self.taps)
 
-    def at(self, start: int) -> "Noise":
+    def at(self, start: int) -> Noise:
         """The same stream from element ``start`` on (clause NOI-1)."""
         return replace(self, start=start)
 
@@ -270,7 +270,7 @@ class Noise:
             words = philox(self.seed, self.stream, self.start, count, self.step, 8).astype(np.uint16) << np.uint16(8)
         else:
             words = philox(self.seed, self.stream, self.start, count, self.step, 16).astype(np.uint16, copy=False)
-        return words & np.uint16((0xFFFF << (16 - self.bits)) & 0xFFFF)
+        return np.asarray(words & np.uint16((0xFFFF << (16 - self.bits)) & 0xFFFF))
 
 
 def _philox_words(
@@ -281,7 +281,7 @@ def _philox_words(
     first = start // per_block
     blocks = np.uint64(first) + np.arange(-(-(start + count) // per_block) - first if count else 0, dtype=np.uint64)
     words = philox_block(seed, stream, step, blocks).astype("<u4").reshape(-1).view(dtype)
-    return words[start - first * per_block :][:count].copy()
+    return np.asarray(words[start - first * per_block :][:count].copy())
 
 
 def _checked(name: str, value: SupportsIndex, bits: int) -> int:
@@ -295,7 +295,7 @@ def _range(start: SupportsIndex, count: SupportsIndex) -> tuple[int, int]:
     first, number = operator.index(start), operator.index(count)
     if first < 0 or number < 0 or first + number > 2**64:
         raise ValueError(
-            f"got noise words from {first}, {number} of them; both must be 0 or more and end within 2**64; check the address"
+            f"got {number} noise words from {first} on; both must be 0 or more and end within 2**64; check the address"
         )
     return first, number
 

@@ -1,4 +1,4 @@
-"""The nine rounding rules: an exact value becomes an integer (spec chapter RND, clauses RND-1 to RND-14).
+"""The nine rounding rules: an exact value becomes an integer (spec chapter RND).
 
 Everything here is integer arithmetic or exact float64 scaling; no rounding happens before the one that is asked for.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import enum
 import operator
-from typing import Any, SupportsIndex, Union
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .exponent import checked_exponent
 
 FRACTION_BITS = 16
 """Fraction bits of the integer definitions, and the width of a noise word in u16 form (RND-1, RND-11)."""
@@ -27,7 +29,7 @@ class Rounding(enum.IntEnum):
 
     The numbers are the same in golden vectors, C and RTL. The bare word "nearest" and the name "half up" are not used.
 
-    Source: DFP paper, section 2 (``NEAREST_DOWN`` and ``STOCHASTIC``); the authors' code (``NEAREST_EVEN``).
+    Source: DFP paper, section 3 (``NEAREST_DOWN`` and ``STOCHASTIC``); the authors' code (``NEAREST_EVEN``).
     Bit-exactness: clauses RND-1 and RND-3 to RND-11.
     """
 
@@ -42,7 +44,7 @@ class Rounding(enum.IntEnum):
     STOCHASTIC = 8
 
     @classmethod
-    def parse(cls, value: Union[str, SupportsIndex, "Rounding"]) -> "Rounding":
+    def parse(cls, value: str | SupportsIndex | Rounding) -> Rounding:
         """Turn a name (any case), a number or a rule into a rule.
 
         Parameters
@@ -115,8 +117,8 @@ def round_ratio(
 
     Notes
     -----
-    With ``q`` the floor and ``r`` the remainder of the division by ``d``, each rule decides from ``2r - d``, the sign of
-    ``num`` and the parity of ``q`` whether one is added. Source: DFP paper, sections 2 and 5.4.
+    With ``q`` the floor and ``r`` the remainder of the division by ``d``, each rule decides from ``2r - d``, the
+    sign of ``num`` and the parity of ``q`` whether one is added. Source: DFP paper, sections 3 and 5.4.
     Bit-exactness: clauses RND-3 to RND-11 and REQ-2; nothing may vary, no intermediate overflows.
     """
     rule = Rounding.parse(rounding)
@@ -173,8 +175,8 @@ def round_real(
 
     Notes
     -----
-    The scaling by a power of two and the ``floor`` and ``ceil`` of ``x * 2**16`` are exact in float64; all that follows is
-    integer. ``x - floor(x)`` is not exact and is not used. Source: DFP paper, section 2; numerics N2.
+    The scaling by a power of two and the ``floor`` and ``ceil`` of ``x * 2**16`` are exact in float64; all that
+    follows is integer. ``x - floor(x)`` is not exact and is not used. Source: DFP paper, section 3.2.
     Bit-exactness: clauses RND-2 to RND-11; nothing may vary.
     """
     rule = Rounding.parse(rounding)
@@ -202,11 +204,8 @@ def scale_exact(x: NDArray[np.float32], exponent: int) -> NDArray[np.float64]:
     """
     x = np.asarray(x)
     if x.dtype != np.float32:
-        raise TypeError(f"got real input of dtype {x.dtype}; only float32 is allowed; convert it with x.astype(np.float32)")
-    exponent = operator.index(exponent)
-    if not -64 <= exponent <= 63:
-        raise ValueError(f"got exponent {exponent}; allowed are -64 to 63; scale the data first")
-    return np.asarray(x.astype(np.float64) * 2.0**-exponent)
+        raise TypeError(f"got real input of dtype {x.dtype}; only float32 is allowed; use x.astype(np.float32)")
+    return np.asarray(x.astype(np.float64) * 2.0 ** -checked_exponent(exponent))
 
 
 def noise_words(u: NDArray[np.uint16] | None, shape: tuple[int, ...]) -> NDArray[np.int64]:
@@ -217,7 +216,7 @@ def noise_words(u: NDArray[np.uint16] | None, shape: tuple[int, ...]) -> NDArray
     if u.dtype != np.uint16:
         raise TypeError(f"got noise of dtype {u.dtype}; only uint16 is allowed; 8-bit words go into the upper byte")
     if u.size != int(np.prod(shape, dtype=np.int64)):
-        raise ValueError(f"got {u.size} noise words for shape {shape}; one word per element is needed; pass as many words")
+        raise ValueError(f"got {u.size} noise words for shape {shape}; one per element is needed; pass as many")
     return u.astype(np.int64).reshape(shape)
 
 
@@ -225,11 +224,11 @@ def _round_steps(steps: NDArray[np.float64], rule: Rounding, words: NDArray[np.i
     """Round exact float64 values by the integer definitions; ``steps`` is already ``x / 2**e``."""
     scaled = np.clip(steps, -REAL_LIMIT, REAL_LIMIT) * 2.0**FRACTION_BITS  # power of two: exact
     below = np.floor(scaled).astype(np.int64)
-    if rule is Rounding.STOCHASTIC:
+    if words is not None:
         return np.asarray((below + words) >> FRACTION_BITS)
     above = np.ceil(scaled).astype(np.int64)
     half = 1 << (FRACTION_BITS - 1)
-    # floor(x*2^16) never passes a tie from above, ceil(x*2^16) never from below; so each tie direction has its own side.
+    # floor(x*2^16) never passes a tie from above, ceil(x*2^16) never from below; each tie direction has its own side.
     if rule in (Rounding.FLOOR, Rounding.CEIL, Rounding.TRUNCATE):
         floor, ceil = below >> FRACTION_BITS, -((-above) >> FRACTION_BITS)
         if rule is Rounding.FLOOR:
@@ -302,12 +301,12 @@ def _common_denominator(num: NDArray[Any], shift: int, divisor: int) -> tuple[ND
 def _integers(num: NDArray[Any]) -> NDArray[Any]:
     num = np.asarray(num)
     if num.dtype != object and not (num.dtype.kind in "iu" and np.can_cast(num.dtype, np.int64)):
-        raise TypeError(f"got numerators of dtype {num.dtype}; allowed are int8 to int64 and Python integers; convert them")
+        raise TypeError(f"got numerators of dtype {num.dtype}; allowed are int8 to int64 and Python integers; convert")
     return num
 
 
 def _shrink(values: NDArray[Any]) -> NDArray[Any]:
     """Python integers back to int64 where all of them fit."""
-    if values.dtype == object and -(2**63) <= min(values) and max(values) < 2**63:
+    if values.dtype == object and min(values) >= -(2**63) and max(values) < 2**63:
         return values.astype(np.int64)
     return values
