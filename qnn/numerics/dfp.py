@@ -237,6 +237,45 @@ def requantize(
     )
 
 
+def align_bias(bias: DFP, exponent: int) -> NDArray[np.int64]:
+    """A bias as integers on an accumulator's grid: ``ints << (bias.exponent - exponent)``.
+
+    Parameters
+    ----------
+    bias : DFP
+        Quantised at an exponent that is not below the accumulator's: ``max(own exponent, exponent)``.
+    exponent : int
+        Exponent of the accumulator.
+
+    Returns
+    -------
+    ndarray of int64, same shape
+
+    Raises
+    ------
+    ValueError
+        The bias has bits below the accumulator's grid, which would need a second rounding.
+    OverflowError
+        A result does not fit int64.
+
+    Notes
+    -----
+    Source: DFP paper, section 5.4 (the code adds ``b * 2**(e_b - e_x - e_w)``). Bit-exactness: clause REQ-6; exact.
+    """
+    shift = bias.exponent - operator.index(exponent)
+    if shift < 0:
+        raise ValueError(
+            f"got a bias at exponent {bias.exponent}; the accumulator's {exponent} or more is allowed; "
+            "quantise the bias at max(own exponent, accumulator exponent)"
+        )
+    if _largest(bias.ints) << shift >= 2**63:
+        raise OverflowError(
+            f"got a bias of {_largest(bias.ints)} to be shifted left by {shift}; int64 is the bound; "
+            "quantise it at a lower exponent"
+        )
+    return np.asarray(bias.ints.astype(np.int64) << min(shift, 63))
+
+
 def add_requantize(terms: Sequence[tuple[NDArray[Any], int]], target: Target) -> tuple[NDArray[Any], Counts]:
     """The exact sum of integer tensors with different exponents, rounded once to n bits.
 

@@ -139,7 +139,7 @@ def lfsr16(seed: int, start: int, count: int, taps: tuple[int, ...] = LFSR_TAPS)
 
     Notes
     -----
-    Source: DFP paper, Figure 6 (a 16-bit LFSR shifted right, XOR of four bits); the taps are our choice.
+    Source: DFP paper, section 5.5 and Figure 6 (a 16-bit LFSR shifted right, XOR of four bits); the taps are our choice.
     Bit-exactness: clause NOI-5; nothing may vary.
     """
     seed = operator.index(seed)
@@ -212,7 +212,7 @@ class Noise:
 
     Notes
     -----
-    Source: DFP paper, section 5 (one 16-bit word per output element); numerics N5.
+    Source: DFP paper, section 5.5 (one 16-bit word per output element); numerics N5.
     Bit-exactness: clauses NOI-1, NOI-4 and NOI-6; nothing may vary.
     """
 
