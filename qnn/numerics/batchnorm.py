@@ -1,0 +1,260 @@
+"""Batch norm without affine part (Caffe's "normalise") and the scale layer: exact integer sums, then stated float32 steps.
+
+The sums over batch and space are exact integers and are converted to float32 once, so any split of the batch gives the
+same statistics.  Every float32 step is one IEEE operation in the order written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dfp import Target, quantize, requantize
+from .exponent import Counts
+from .float32 import Float32, scale_by_power, to_float32_once
+
+Ints = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Per-channel float32 statistics of a batch (each [C]).
+
+    ``mean_q`` and ``k`` are in integer units (``xhat = (q - mean_q) * k``); ``mean``, ``var``, ``inv_std`` in real ones.
+    """
+
+    mean_q: Float32
+    mean: Float32
+    var: Float32
+    inv_std: Float32
+    k: Float32
+
+
+def channel_sums(x: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Exact per-channel sums S1 = sum q and S2 = sum q*q over all axes but the last.
+
+    Parameters
+    ----------
+    x : int8 or int16 array [..., C]; fewer than 2**33 entries a channel
+
+    Returns
+    -------
+    two int64 arrays [C]
+
+    Notes
+    -----
+    Bit-exactness: clause BN-1; nothing may vary.
+    """
+    flat = _flat(x, "x").astype(np.int64)
+    return flat.sum(axis=0), (flat * flat).sum(axis=0)
+
+
+def channel_dots(g: Ints, x: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Exact per-channel sums Sg = sum g and Sgx = sum g*x over all axes but the last.
+
+    Parameters
+    ----------
+    g, x : int8 or int16 arrays of one shape [..., C]; fewer than 2**33 entries a channel
+
+    Returns
+    -------
+    two int64 arrays [C]
+
+    Notes
+    -----
+    Bit-exactness: clause BN-1; nothing may vary.
+    """
+    if g.shape != x.shape:
+        raise ValueError(f"got shapes {g.shape} (g) and {x.shape} (x); they must be equal; check the layer's input")
+    flat_g, flat_x = _flat(g, "g").astype(np.int64), _flat(x, "x").astype(np.int64)
+    return flat_g.sum(axis=0), (flat_g * flat_x).sum(axis=0)
+
+
+def bn_statistics(s1: NDArray[np.int64], s2: NDArray[np.int64], count: int, exponent: int, eps: float) -> Statistics:
+    """Batch statistics of a DFP tensor from its exact sums.
+
+    In this order, all float32::
+
+        mean_q  = f32(S1) / f32(count)
+        mean    = mean_q * 2**exponent
+        V       = count*S2 - S1*S1                       (exact integer)
+        var     = (f32(V) / (f32(count)*f32(count))) * 2**(2*exponent)
+        inv_std = 1 / sqrt(var + eps)
+        k       = inv_std * 2**exponent
+
+    Parameters
+    ----------
+    s1, s2 : int64 arrays [C] of `channel_sums`, summed over the whole batch
+    count : entries a channel, at least 1
+    exponent : the tensor's exponent
+    eps : positive (as float32)
+
+    Raises
+    ------
+    ValueError
+        If count < 1 or eps is not positive.
+    OverflowError
+        If the variance is beyond float32.
+
+    Notes
+    -----
+    Biased variance, as in the paper's batch norm.  Bit-exactness: clause BN-2; nothing may vary.
+    """
+    if count < 1:
+        raise ValueError(f"got {count} entries a channel; statistics need at least 1; do not normalise an empty batch")
+    eps32 = _positive_eps(eps)
+    n = to_float32_once(count)
+    mean_q = to_float32_once(s1) / n
+    spread = [count * int(b) - int(a) * int(a) for a, b in zip(s1, s2, strict=True)]
+    var = scale_by_power(_from_integers(spread) / (n * n), 2 * exponent)
+    if not np.isfinite(var).all():
+        raise OverflowError(
+            f"got a variance beyond float32 at exponent {exponent}; activations must stay far smaller; "
+            "check the input's scale and the learning rate"
+        )
+    inv_std = _inverse_std(var, eps32)
+    return Statistics(mean_q, scale_by_power(mean_q, exponent), var, inv_std, scale_by_power(inv_std, exponent))
+
+
+def bn_eval_statistics(mean: Float32, var: Float32, exponent: int, eps: float) -> Statistics:
+    """Statistics for inference from running mean and variance (real units): ``mean_q = mean * 2**-exponent``, the rest as above.
+
+    Notes
+    -----
+    Bit-exactness: clause BN-4; nothing may vary.
+    """
+    inv_std = _inverse_std(var, _positive_eps(eps))
+    mean_q = scale_by_power(mean, -exponent)
+    return Statistics(mean_q, mean, var, inv_std, scale_by_power(inv_std, exponent))
+
+
+def running_update(running: Float32, new: Float32, momentum: float) -> Float32:
+    """``(momentum * running) + ((1 - momentum) * new)`` in float32, with ``1 - momentum`` computed in float32.
+
+    Notes
+    -----
+    Bit-exactness: clause BN-3; nothing may vary.
+    """
+    keep = np.float32(momentum)
+    take = np.float32(1) - keep
+    return np.asarray((keep * running) + (take * new))
+
+
+def normalize(x: Ints, mean_q: Float32, k: Float32, target: Target) -> tuple[Ints, Counts]:
+    """``y = (f32(q) - mean_q) * k`` per channel (the last axis), quantised.
+
+    Notes
+    -----
+    Bit-exactness: clause BN-5; nothing may vary.
+    """
+    return quantize((x.astype(np.float32) - mean_q) * k, target)
+
+
+def bn_grad_coefficients(
+    stats: Statistics,
+    s1: NDArray[np.int64],
+    sg: NDArray[np.int64],
+    sgx: NDArray[np.int64],
+    count: int,
+    g_exponent: int,
+) -> tuple[Float32, Float32, Float32]:
+    """Coefficients a, b, c of the batch norm's input gradient ``dx = (a*g + b*q) + c`` (training mode).
+
+    In this order, all float32 (``D`` is ``count * sum g*(q - mean)``, an exact integer)::
+
+        D  = count*Sgx - Sg*S1
+        d  = f32(D) / (f32(count)*f32(count))
+        t  = (k*k) * d
+        b' = -(inv_std * t)
+        c' = -(inv_std * (f32(Sg)/f32(count))) - (b' * mean_q)
+        a, b, c = inv_std * 2**g_exponent, b' * 2**g_exponent, c' * 2**g_exponent
+
+    Parameters
+    ----------
+    stats : Statistics of the forward pass
+    s1, sg, sgx : int64 [C], the sums of the forward input and of `channel_dots`
+    count : entries a channel
+    g_exponent : exponent of the incoming gradient
+
+    Notes
+    -----
+    The scaling by ``2**g_exponent`` comes last and is exact while the results are normal numbers.
+    Bit-exactness: clause BN-6; nothing may vary.
+    """
+    n = to_float32_once(count)
+    cross = [count * int(c) - int(b) * int(a) for a, b, c in zip(s1, sg, sgx, strict=True)]
+    d = _from_integers(cross) / (n * n)
+    b = -(stats.inv_std * ((stats.k * stats.k) * d))
+    c = -(stats.inv_std * (to_float32_once(sg) / n)) - (b * stats.mean_q)
+    return scale_by_power(stats.inv_std, g_exponent), scale_by_power(b, g_exponent), scale_by_power(c, g_exponent)
+
+
+def bn_eval_grad_coefficients(stats: Statistics, g_exponent: int) -> tuple[Float32, Float32, Float32]:
+    """Coefficients with the statistics held constant: ``a = inv_std * 2**g_exponent``, b = c = 0.
+
+    Notes
+    -----
+    Bit-exactness: clause BN-6; nothing may vary.
+    """
+    zero = np.zeros_like(stats.inv_std)
+    return scale_by_power(stats.inv_std, g_exponent), zero, zero
+
+
+def normalize_grad(g: Ints, x: Ints, a: Float32, b: Float32, c: Float32, target: Target) -> tuple[Ints, Counts]:
+    """``y = (a*f32(g) + b*f32(x)) + c`` per channel (the last axis), quantised.
+
+    Notes
+    -----
+    Bit-exactness: clause BN-7; nothing may vary.
+    """
+    return quantize(((a * g.astype(np.float32)) + (b * x.astype(np.float32))) + c, target)
+
+
+def scale(x: Ints, gamma: Ints, bias: NDArray[np.int64] | None, exponent: int, target: Target) -> tuple[Ints, Counts]:
+    """The scale layer ``(x*gamma + bias) * 2**exponent`` per channel (the last axis), exact, rounded once.
+
+    Parameters
+    ----------
+    x : int8 or int16 array [..., C]
+    gamma : int8 or int16 array [C]
+    bias : int64 array [C] on the product's grid, or None
+    exponent : sum of the exponents of x and gamma
+
+    Notes
+    -----
+    Bit-exactness: clause BN-8; nothing may vary.
+    """
+    if gamma.shape != x.shape[-1:]:
+        raise ValueError(
+            f"got gamma {gamma.shape} for an input {x.shape}; one factor per channel (last axis) is needed"
+        )
+    product = x.astype(np.int32) * gamma.astype(np.int32)  # at most 2**30
+    return requantize(product, exponent, target, bias=bias)
+
+
+def _flat(x: Ints, name: str) -> Ints:
+    if x.dtype not in (np.int8, np.int16) or x.ndim < 1:
+        raise TypeError(
+            f"got {name} of dtype {x.dtype} and {x.ndim} axes; int8 or int16 [..., C] is wanted; quantise first"
+        )
+    return x.reshape(-1, x.shape[-1]) if x.size else x.reshape(0, x.shape[-1])
+
+
+def _from_integers(values: list[int]) -> Float32:
+    exact = np.empty(len(values), object)
+    exact[:] = values
+    return to_float32_once(exact)
+
+
+def _positive_eps(eps: float) -> np.float32:
+    eps32 = np.float32(eps)
+    if not (np.isfinite(eps32) and eps32 > 0):
+        raise ValueError(f"got eps {eps}; it must be positive and finite in float32; the paper's value is 1e-5")
+    return eps32
+
+
+def _inverse_std(var: Float32, eps: np.float32) -> Float32:
+    return np.asarray(np.float32(1) / np.sqrt(var + eps))
