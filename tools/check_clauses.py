@@ -45,7 +45,7 @@ def find_tests(tests: Path) -> tuple[dict[str, list[str]], list[str]]:
         place = path.relative_to(tests.parent).as_posix()
         for test, line, mark in _marks(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
             if not mark.args or mark.keywords:
-                complaints.append(f"{place}:{line}: the clause mark of {test} names no clause; write the id as a string")
+                complaints.append(f"{place}:{line}: the mark of {test} names no clause; write the id as a string")
             for argument in mark.args:
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                     named[argument.value].append(f"{place}:{line} {test}")
@@ -63,9 +63,8 @@ def _marks(module: ast.Module) -> Iterator[tuple[str, int, ast.Call]]:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             if node.name.lower().startswith("test"):
                 where, name = node.decorator_list, node.name
-        elif isinstance(node, ast.Assign) and has_tests:
-            if any(isinstance(target, ast.Name) and target.id == "pytestmark" for target in node.targets):
-                where = [node.value]
+        elif isinstance(node, ast.Assign) and has_tests and "pytestmark" in map(ast.unparse, node.targets):
+            where = [node.value]
         for expression in where:
             for call in ast.walk(expression):
                 if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "clause":
@@ -83,7 +82,7 @@ def check(root: Path) -> tuple[list[str], dict[str, str], dict[str, list[str]]]:
         if clause not in named:
             complaints.append(f"{clauses[clause]}: clause {clause} has no test; mark one with clause({clause!r})")
     for clause in sorted(set(named) - set(clauses), key=_order):
-        complaints.append(f"{named[clause][0]}: names clause {clause}, which docs/spec does not have; correct one of them")
+        complaints.append(f"{named[clause][0]}: names clause {clause}, which docs/spec lacks; correct one of them")
     return complaints, clauses, named
 
 
