@@ -1,4 +1,4 @@
-"""Batch norm without affine part (Caffe's "normalise") and the scale layer: exact integer sums, then stated float32 steps.
+"""Batch norm without affine part (Caffe's "normalise") and the scale layer: exact sums, then stated float32 steps.
 
 The sums over batch and space are exact integers and are converted to float32 once, so any split of the batch gives the
 same statistics.  Every float32 step is one IEEE operation in the order written.
@@ -23,7 +23,7 @@ Ints = NDArray[Any]
 class Statistics:
     """Per-channel float32 statistics of a batch (each [C]).
 
-    ``mean_q`` and ``k`` are in integer units (``xhat = (q - mean_q) * k``); ``mean``, ``var``, ``inv_std`` in real ones.
+    ``mean_q`` and ``k`` are in integer units (``xhat = (q - mean_q) * k``), the others in real ones.
     """
 
     mean_q: Float32
@@ -120,7 +120,9 @@ def bn_statistics(s1: NDArray[np.int64], s2: NDArray[np.int64], count: int, expo
 
 
 def bn_eval_statistics(mean: Float32, var: Float32, exponent: int, eps: float) -> Statistics:
-    """Statistics for inference from running mean and variance (real units): ``mean_q = mean * 2**-exponent``, the rest as above.
+    """Statistics for inference from running mean and variance, which are in real units.
+
+    ``mean_q = mean * 2**-exponent``; ``inv_std`` and ``k`` as in `bn_statistics`.
 
     Notes
     -----
@@ -228,18 +230,14 @@ def scale(x: Ints, gamma: Ints, bias: NDArray[np.int64] | None, exponent: int, t
     Bit-exactness: clause BN-8; nothing may vary.
     """
     if gamma.shape != x.shape[-1:]:
-        raise ValueError(
-            f"got gamma {gamma.shape} for an input {x.shape}; one factor per channel (last axis) is needed"
-        )
+        raise ValueError(f"got gamma {gamma.shape} for an input {x.shape}; one factor a channel (last axis) is needed")
     product = x.astype(np.int32) * gamma.astype(np.int32)  # at most 2**30
     return requantize(product, exponent, target, bias=bias)
 
 
 def _flat(x: Ints, name: str) -> Ints:
     if x.dtype not in (np.int8, np.int16) or x.ndim < 1:
-        raise TypeError(
-            f"got {name} of dtype {x.dtype} and {x.ndim} axes; int8 or int16 [..., C] is wanted; quantise first"
-        )
+        raise TypeError(f"got {name} of dtype {x.dtype} and {x.ndim} axes; int8 or int16 [..., C] is wanted; quantise")
     return x.reshape(-1, x.shape[-1]) if x.size else x.reshape(0, x.shape[-1])
 
 

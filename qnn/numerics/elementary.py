@@ -1,8 +1,8 @@
 """exp, log, tanh and sigmoid in float32, and cos for schedules: defined here, never by a math library.
 
-Inside, only binary64 ``+ - * /``, rounding to an integer, and comparisons are used, in the order written; the argument and
-the result are float32, so the result is the exact value rounded once but for errors near 2**-50.  Table entries are defined
-as the binary64 number nearest to the exact value and are made by the ``decimal`` module, which is exact to its last digit.
+Inside, only binary64 ``+ - * /``, rounding to an integer, and comparisons are used, in the order written.  Argument
+and result are float32, so the result is the exact value rounded once but for errors near 2**-50.  Table entries are
+defined as the binary64 number nearest to the exact value; the ``decimal`` module makes them, exact to its last digit.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _INVERSE_FACTORIALS = [1.0 / math.factorial(n) for n in range(18)]  # n! is exac
 def exp64(x: Float64) -> Float64:
     """e**x in binary64 for |x| <= 700, relative error below 2**-50; the inner step of the float32 functions.
 
-    ``n = rint(x * 32/ln2)``, ``r = (x - n*high) - n*low`` (|r| < 0.011), ``e**r`` by its series to r**6 in Horner order,
-    times ``2**((n mod 32)/32)`` from the table, times ``2**(n div 32)`` (exact).
+    ``n = rint(x * 32/ln2)``, ``r = (x - n*high) - n*low`` (|r| < 0.011), ``e**r`` by its series to r**6 in Horner
+    order, times ``2**((n mod 32)/32)`` from the table, times ``2**(n div 32)`` (exact).
 
     Notes
     -----
@@ -105,8 +105,8 @@ def log32(x: Float32) -> Float32:
 def tanh32(x: Float32) -> Float32:
     """Hyperbolic tangent of float32; odd, and +-1 from about 9 on.
 
-    With ``a = min(|x|, 20)``: for a < 1/32 the series ``a + a*(s*(-1/3 + s*(2/15 + s*(-17/315 + s*62/2835))))``, s = a*a; otherwise
-    ``(E - 1) / (E + 1)`` with ``E = exp64(2*a)``; then the sign of x.
+    With ``a = min(|x|, 20)``: for a < 1/32 and ``s = a*a`` the series ``a + a*(s*(-1/3 + s*(2/15 + s*(-17/315 +
+    s*(62/2835)))))``, otherwise ``(E - 1) / (E + 1)`` with ``E = exp64(2*a)``; then the sign of x.
 
     Notes
     -----
@@ -134,8 +134,8 @@ def sigmoid32(x: Float32) -> Float32:
 def cos_pi(numerator: int, denominator: int) -> float:
     """cos(pi * numerator / denominator) as a binary64 number, for schedules; exact at multiples of one half.
 
-    The fraction is brought to the first octant in integers; then, with ``y = pi * p / q`` (that order) and ``s = y*y``, the
-    series of cos to s**8 or of sin to y*s**8, in Horner order.
+    The fraction is brought to the first octant in integers; then, with ``y = pi * p / q`` (that order) and ``s = y*y``,
+    the series of cos to s**8 or of sin to y*s**8, in Horner order.
 
     Raises
     ------

@@ -34,7 +34,7 @@ def to_float32_once(value: int | NDArray[Any]) -> Float32:
 
     Notes
     -----
-    Bit-exactness: clause F32-2; nothing may vary.  An integer is never converted by way of binary64, which would round twice.
+    Bit-exactness: clause F32-2; nothing may vary.  No detour through binary64, which would round twice.
     """
     array = np.asarray(value)
     if array.dtype.kind == "i":
@@ -54,9 +54,7 @@ def _integer_to_float(value: int) -> float:
     if shift and (rest > half or (rest == half and kept & 1)):
         kept += 1
     if kept << shift >= 1 << 128:
-        raise OverflowError(
-            f"got an integer of {magnitude.bit_length()} bits; float32 ends below 2**128; scale it first"
-        )
+        raise OverflowError(f"got an integer of {magnitude.bit_length()} bits; float32 ends at 2**128; scale it first")
     return float(kept << shift) * (-1 if value < 0 else 1)
 
 

@@ -31,9 +31,7 @@ def uniform(seed: int, stream: int, shape: tuple[int, ...], bound: float) -> Flo
     The first factor is exact, so there is one rounding.  Bit-exactness: clause INI-1; nothing may vary.
     """
     if not (math.isfinite(bound) and bound >= 0):
-        raise ValueError(
-            f"got the bound {bound}; it must be finite and not negative; use kaiming_bound or glorot_bound"
-        )
+        raise ValueError(f"got the bound {bound}; it must be finite and not negative; see kaiming_bound")
     words = philox32(seed, stream, 0, math.prod(shape))
     centred = (words >> np.uint32(8)).astype(np.int32) - np.int32(1 << 23)
     return ((centred.astype(np.float32) * np.float32(2.0**-23)) * np.float32(bound)).reshape(shape)

@@ -49,9 +49,7 @@ def softmax_cross_entropy(
     """
     labels = _checked(logits, labels)
     inverse = _inverse_batch(len(labels) if batch_size is None else batch_size)
-    with np.errstate(
-        over="ignore"
-    ):  # logits further apart than float32 reaches give -inf, hence e = 0 and a refused loss
+    with np.errstate(over="ignore"):  # too far apart gives -inf, hence e = 0 and, for the label, an error
         z = logits - logits.max(axis=1, keepdims=True)
     e = exp32(z)
     total = _sum_in_order(e)
@@ -65,7 +63,7 @@ def softmax_cross_entropy(
 def square_hinge(
     outputs: Float32, labels: NDArray[Any], batch_size: int | None = None
 ) -> tuple[NDArray[np.int64], Float32]:
-    """Square hinge loss against targets t = +1 (label) and -1: loss per sample in units of 2**-20, and the mean's gradient.
+    """Square hinge loss against targets t = +1 (label) and -1 (others), in the form of `softmax_cross_entropy`.
 
     Per sample, all float32::
 

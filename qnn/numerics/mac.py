@@ -42,8 +42,8 @@ def accumulator_bits(k: int, na: int, nb: int) -> int:
     """Accumulator width reported for hardware: ``na + nb - 1 + ceil(log2 k)`` (an empty sum counts as k = 1).
 
     This width holds every sum with one exception: when k is a power of two and every factor is the most negative
-    integer, the sum is exactly ``2**(width-1)``, one above the largest number of that width.  Hardware whose weights can
-    be the most negative integer builds `accumulator_bits_needed` bits.
+    integer, the sum is exactly ``2**(width-1)``, one above the largest number of that width.  Hardware that cannot
+    exclude this case builds `accumulator_bits_needed` bits.
 
     Notes
     -----
@@ -152,7 +152,7 @@ def gemm(a: np.ndarray, b: np.ndarray, trans_a: bool = False, trans_b: bool = Fa
 
 
 def patches(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, fill: int = 0) -> np.ndarray:
-    """All windows of an NHWC array as a read-only view [N, OH, OW, KH, KW, C] of the padded array (``fill`` outside)."""
+    """All windows of an NHWC array as a read-only view [N, OH, OW, KH, KW, C] of the padded array."""
     oh, ow = conv_output_hw((x.shape[1], x.shape[2]), kernel, stride, padding, dilation)
     (ph, pw), (sh, sw), (dh, dw) = padding, stride, dilation
     padded = np.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)), constant_values=fill) if ph or pw else x
@@ -291,7 +291,9 @@ def conv2d_weight_grad(
     out, exact = accumulator_dtype(k, na, nb), _exact_dtype(k, na, nb)
     total = np.zeros((groups, o // groups, kh * kw * cg), exact)
     for images in _chunks(n, oh * ow * kh * kw * c):
-        columns: np.ndarray = _columns(x[images], kernel_hw, stride, padding, dilation, groups).astype(exact)  # [G, P, K]
+        columns: np.ndarray = _columns(x[images], kernel_hw, stride, padding, dilation, groups).astype(
+            exact
+        )  # [G, P, K]
         grads = g[images].astype(exact).reshape(-1, groups, o // groups).transpose(1, 2, 0)  # [G, O/G, P]
         total += grads @ columns
     return np.ascontiguousarray(total.reshape(o, kh, kw, cg).astype(out))
@@ -301,12 +303,12 @@ def check_conv_shapes(x_shape: tuple[int, ...], w_shape: tuple[int, ...], groups
     """Raise ValueError unless an NHWC input and OHWI weights fit together with this number of groups."""
     if len(x_shape) != 4 or len(w_shape) != 4:
         raise ValueError(
-            f"got shapes {x_shape} and {w_shape}; a convolution takes [N, H, W, C] and [O, KH, KW, C // groups]; reshape"
+            f"got shapes {x_shape} and {w_shape}; a convolution takes [N, H, W, C] and [O, KH, KW, C//groups]; reshape"
         )
     if groups < 1 or x_shape[3] % groups or w_shape[0] % groups or w_shape[3] * groups != x_shape[3]:
         raise ValueError(
-            f"got {x_shape[3]} input channels, weights {w_shape} and {groups} groups; groups must divide input and output "
-            "channels, and the weights' last axis must be C // groups; correct groups or the weights"
+            f"got {x_shape[3]} input channels, weights {w_shape} and {groups} groups; groups must divide both channel "
+            "counts, and the weights' last axis must be C // groups; correct groups or the weights"
         )
 
 

@@ -80,7 +80,7 @@ def pack_pow2(codes: np.ndarray, bits: int) -> np.ndarray:
         raise TypeError(f"got codes of dtype {codes.dtype}; allowed is uint8; use encode_pow2")
     if codes.size and (int(codes.max()) >= 1 << bits or bool((codes == r + 1).any())):
         raise ValueError(
-            f"got a code above {(1 << bits) - 1} or the unused code {r + 1}; a {bits}-bit code is 0 or a sign bit and a "
+            f"got a code above {(1 << bits) - 1} or the unused code {r + 1}; a {bits}-bit code is 0, or a sign and a "
             f"magnitude 1..{r}; use encode_pow2"
         )
     fields = np.unpackbits(codes[..., None], axis=-1, count=bits, bitorder="little")

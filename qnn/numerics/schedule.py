@@ -73,6 +73,6 @@ def _check(kind: str, base_lr: float, step: int, total_steps: int, final_lr: flo
         raise ValueError(f"got the final learning rate {final_lr}; it must be finite and not negative; 0 is usual")
     if kind == "exponential" and not 2.0**-126 <= final_lr / base_lr < 2.0**127:
         raise ValueError(
-            f"got the final learning rate {final_lr} for the exponential schedule; it must be positive, since a falling "
+            f"got the final learning rate {final_lr} for the exponential schedule; it must be positive, as a falling "
             "exponential never reaches 0; pass for instance final_lr=1e-4"
         )

@@ -68,7 +68,7 @@ def adam(
 ) -> tuple[Float32, Float32, Float32]:
     """Adam with bias correction; ``step`` counts from 1.
 
-    In this order, float32 except that ``1 - beta`` and ``1 - power64(beta, step)`` are binary64 rounded once to float32::
+    In this order, all float32; ``1 - beta`` and ``1 - power64(beta, step)`` are made in binary64 and rounded once::
 
         d = g + (weight_decay * w)                 (left out when weight_decay is 0)
         m = (beta1 * m) + ((1 - beta1) * d)
