@@ -1,0 +1,83 @@
+"""Models by name: ``mlp``, ``lenet5``, ``digits-cnn``, ``resnet20``, ``resnet56``; the same code for every recipe."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+
+from qnn import nn
+from qnn.errors import ConfigError
+from qnn.models.lenet import DigitsCNN, LeNet5
+from qnn.models.mlp import MLP
+from qnn.models.resnet import BasicBlock, ResNet
+from qnn.recipes import Recipe, parse
+
+Shape = tuple[int, int, int]
+_Builder = Callable[[Shape, int, Recipe, nn.Module], nn.Module]
+
+_BUILDERS: dict[str, _Builder] = {
+    "mlp": lambda shape, classes, recipe, front: MLP(shape[0] * shape[1] * shape[2], classes, recipe, front),
+    "lenet5": LeNet5,
+    "digits-cnn": DigitsCNN,
+    "resnet20": lambda shape, classes, recipe, front: ResNet(3, shape, classes, recipe, front),
+    "resnet56": lambda shape, classes, recipe, front: ResNet(9, shape, classes, recipe, front),
+}
+
+
+def names() -> list[str]:
+    """Models that :func:`build` knows."""
+    return list(_BUILDERS)
+
+
+def build(
+    name: str,
+    *,
+    recipe: Recipe | str,
+    input_shape: Sequence[int],
+    classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    seed: int,
+) -> nn.Module:
+    """Build a model that takes uint8 images [N, H, W, C] and gives outputs [N, classes].
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`names`.
+    recipe : Recipe or str
+        Formats and rounding rules.
+    input_shape : (height, width, channels)
+    classes : int
+        At least 2.
+    mean, std : sequence of float
+        Per channel, for pixel/255: the input table's constants, part of the model.
+    seed : int
+        Of the initial weights.
+
+    Raises
+    ------
+    qnn.errors.ConfigError
+        Unknown name (the nearest is suggested) or a shape the model cannot take.
+    """
+    if name not in _BUILDERS:
+        near = difflib.get_close_matches(name, _BUILDERS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"got model {name!r}; known are {', '.join(_BUILDERS)}{hint}")
+    shape = tuple(int(v) for v in input_shape)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ConfigError(f"got input_shape={tuple(input_shape)}; allowed is (height, width, channels), each at least 1")
+    if classes < 2:
+        raise ConfigError(f"got classes={classes}; allowed are 2 and more")
+    if len(mean) != shape[2] or len(std) != shape[2]:
+        raise ConfigError(f"got {len(mean)} means and {len(std)} stds for {shape[2]} channels; give one of each per channel")
+    chosen = parse(recipe)
+    try:
+        model = _BUILDERS[name](shape, classes, chosen, nn.ImageInput(mean, std, chosen))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    nn.initialize(model, seed=seed)
+    return model
+
+
+__all__ = ["BasicBlock", "DigitsCNN", "LeNet5", "MLP", "ResNet", "build", "names"]

@@ -1,0 +1,71 @@
+"""Losses as modules: softmax cross-entropy and square hinge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn.nn.module import Module
+from qnn.numerics import softmax_cross_entropy, square_hinge
+from qnn.ops.loss import Loss, LossFunction, LossResult
+from qnn.recipes import Recipe
+from qnn.tensor import Tensor
+
+
+class _Criterion(Module):
+    """A loss over outputs [N, classes] and integer labels [N]; ``last`` holds the exact figures of the last batch."""
+
+    kind: str
+    function: LossFunction
+
+    def __init__(self, recipe: Recipe | None = None) -> None:
+        super().__init__((recipe or Recipe("fp32")).last_layer())
+        self.gradient_sum = None
+        self.last: LossResult | None = None
+        if self.recipe.is_integer:
+            self.gradient = self.recipe.site("gradient")
+
+    def forward(self, outputs: Tensor, labels: NDArray[Any], total: int | None = None) -> Tensor:
+        """Mean loss as a tensor of one element.
+
+        Parameters
+        ----------
+        outputs : Tensor [N, classes]
+        labels : integers [N]
+        total : int, optional
+            Samples of the whole batch when this is a part of it; the gradient is divided by it.
+        """
+        site = self.gradient if outputs.is_integer and self.recipe.is_integer else None
+        if outputs.is_integer and site is None:
+            raise TypeError(f"got integer outputs for {self.label} of the float recipe {self.recipe.name!r}; give the loss the model's recipe")
+        labels = np.asarray(labels)
+        operation = Loss(self.kind, type(self).function, labels, len(labels) if total is None else total, site)
+        loss = self.run(operation, outputs)
+        loss.strict = False
+        self.last = operation.result
+        return loss
+
+
+class CrossEntropyLoss(_Criterion):
+    """Softmax and cross-entropy in specified float32 (clauses LOSS), quantised gradient.
+
+    Parameters
+    ----------
+    recipe : Recipe, optional
+        The model's; its last layer's gradient format rounds the gradient of the outputs.
+    """
+
+    kind = "softmax_cross_entropy"
+    function = staticmethod(softmax_cross_entropy)
+
+
+class SquareHingeLoss(_Criterion):
+    """Sum over classes of max(0, 1 - t y)^2 with t = +1 for the label and -1 otherwise, mean over the batch (clauses LOSS)."""
+
+    kind = "square_hinge"
+    function = staticmethod(square_hinge)
+
+
+__all__ = ["CrossEntropyLoss", "SquareHingeLoss"]

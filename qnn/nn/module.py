@@ -1,0 +1,222 @@
+"""Module: a tree of layers with parameters, buffers and quantisation sites, addressed by dotted names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn.errors import CheckpointError
+from qnn.quantizer import Quantizer
+from qnn.recipes import Recipe
+from qnn.tensor import Operation, Parameter, Tensor, apply, module_scope
+
+State = dict[str, NDArray[Any]]
+
+
+class Module:
+    """Base class of layers and models.
+
+    Attributes that are a :class:`Parameter`, a :class:`Quantizer`, a Module or a list of Modules are found by themselves; buffers
+    (arrays that belong to the state but are not trained) are declared with :meth:`register_buffer`.
+
+    Parameters
+    ----------
+    recipe : Recipe, optional
+        Formats of the layer; float32 without one.
+    """
+
+    def __init__(self, recipe: Recipe | None = None) -> None:
+        self.recipe = recipe or Recipe("fp32")
+        self.training = True
+        self.name = ""
+        self._buffers: list[str] = []
+        self._hooks: list[Callable[[Module, tuple[Any, ...], Any], None]] = []
+        self.gradient_sum: Quantizer | None = self.recipe.site("gradient") if self.recipe.is_integer else None
+
+    # --- running -------------------------------------------------------------------------------------------------------------
+    def forward(self, *inputs: Any) -> Any:
+        """What the layer does; subclasses define it."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward()")
+
+    def __call__(self, *inputs: Any) -> Any:
+        with module_scope(self.name or type(self).__name__):
+            out = self.forward(*inputs)
+        for hook in self._hooks:
+            hook(self, inputs, out)
+        return out
+
+    def run(self, operation: Operation, *inputs: Tensor) -> Tensor:
+        """Run an operation as part of this layer: its output carries the layer's gradient site and the recipe's strictness."""
+        return apply(operation, *inputs, grad_site=self.gradient_sum, strict=self.recipe.strict)
+
+    def wants_integers(self, *inputs: Tensor) -> bool:
+        """Whether the integer form of the layer runs; refuses inputs that do not fit the recipe."""
+        integer = self.recipe.is_integer
+        for tensor in inputs:
+            if tensor.is_integer != integer:
+                got, want = ("integers", "float32") if tensor.is_integer else ("float32", "integers")
+                raise TypeError(
+                    f"got {got} as input of {self.label}, whose recipe {self.recipe.name!r} works in {want}; "
+                    + ("put nn.ImageInput or nn.Quantize before it" if integer else "put nn.Dequantize before it, or give the layer an integer recipe")
+                )
+        return integer
+
+    def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], None]) -> Callable[[], None]:
+        """Call ``hook(module, inputs, output)`` after each forward; returns a function that removes the hook."""
+        self._hooks.append(hook)
+        return lambda: self._hooks.remove(hook)
+
+    def train(self, mode: bool = True) -> Module:
+        """Training mode: batch statistics, dropout, moving exponents."""
+        for module in self.modules():
+            module.training = mode
+        for _, site in self.named_sites():
+            site.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Evaluation mode: running statistics, no dropout, frozen exponents."""
+        return self.train(False)
+
+    # --- the tree --------------------------------------------------------------------------------------------------------------
+    @property
+    def label(self) -> str:
+        """Name and kind for messages."""
+        return f"{self.name} ({type(self).__name__})" if self.name else type(self).__name__
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """Direct submodules by attribute name, in order of definition."""
+        for key, value in vars(self).items():
+            if isinstance(value, Module):
+                yield key, value
+            elif isinstance(value, (list, tuple)):
+                for index, item in enumerate(value):
+                    if isinstance(item, Module):
+                        yield f"{key}.{index}", item
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below it."""
+        yield prefix, self
+        for key, child in self.children():
+            yield from child.named_modules(f"{prefix}.{key}" if prefix else key)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, without names."""
+        return (module for _, module in self.named_modules())
+
+    def _own(self, kind: type) -> Iterator[tuple[str, Any]]:
+        for prefix, module in self.named_modules():
+            for key, value in vars(module).items():
+                if isinstance(value, kind):
+                    yield (f"{prefix}.{key}" if prefix else key), value
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Trained arrays by dotted name."""
+        return self._own(Parameter)
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Trained arrays."""
+        return (p for _, p in self.named_parameters())
+
+    def named_sites(self) -> Iterator[tuple[str, Quantizer]]:
+        """Quantisation sites by dotted name."""
+        return self._own(Quantizer)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    # --- state -----------------------------------------------------------------------------------------------------------------
+    def register_buffer(self, name: str, value: NDArray[np.float32]) -> None:
+        """Add an array to the state that is not trained."""
+        setattr(self, name, value)
+        self._buffers.append(name)
+
+    def named_buffers(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Buffers by dotted name."""
+        for prefix, module in self.named_modules():
+            for key in module._buffers:
+                yield (f"{prefix}.{key}" if prefix else key), getattr(module, key)
+
+    def state_dict(self) -> State:
+        """Copies of parameters, buffers and site exponents by dotted name."""
+        state: State = {name: p.data.copy() for name, p in self.named_parameters()}  # type: ignore[union-attr]
+        state.update((name, value.copy()) for name, value in self.named_buffers())
+        state.update((f"{name}.exponent", site.state()) for name, site in self.named_sites())
+        return state
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Restore what :meth:`state_dict` gave; nothing changes unless everything fits.
+
+        Raises
+        ------
+        qnn.errors.CheckpointError
+            Names what is missing, unknown, or of another shape or dtype.
+        """
+        own = self.state_dict()
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if missing or unknown:
+            raise CheckpointError(
+                f"got a state that lacks {_some(missing)} and has {_some(unknown)} which this model does not know; it belongs to another model or recipe: "
+                "build the model with the settings it was saved with"
+            )
+        for key, mine in own.items():
+            theirs = np.asarray(state[key])
+            if theirs.shape != mine.shape or theirs.dtype != mine.dtype:
+                raise CheckpointError(
+                    f"got {theirs.dtype} {theirs.shape} for {key}; this model has {mine.dtype} {mine.shape}: build the model with the settings it was saved with"
+                )
+            if theirs.dtype == np.float32 and not np.isfinite(theirs).all():
+                raise CheckpointError(f"got {int((~np.isfinite(theirs)).sum())} entries that are not finite in {key}; the state is damaged: use another checkpoint")
+        for name, parameter in self.named_parameters():
+            parameter.data = np.array(state[name], np.float32)
+        for prefix, module in self.named_modules():
+            for key in module._buffers:
+                setattr(module, key, np.array(state[f"{prefix}.{key}" if prefix else key]))
+        for name, site in self.named_sites():
+            site.load_state(np.asarray(state[f"{name}.exponent"]))
+
+    def __repr__(self) -> str:
+        inside = "".join(f"\n  {key}: " + repr(child).replace("\n", "\n  ") for key, child in self.children())
+        return f"{type(self).__name__}({inside}\n)" if inside else f"{type(self).__name__}()"
+
+
+class Sequential(Module):
+    """Modules that run one after the other.
+
+    Parameters
+    ----------
+    *layers : Module
+    recipe : Recipe, optional
+        Recorded for messages; each layer has its own.
+    """
+
+    def __init__(self, *layers: Module, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe or (layers[0].recipe if layers else None))
+        for layer in layers:
+            if not isinstance(layer, Module):
+                raise TypeError(f"got {type(layer).__name__} as a layer of Sequential; allowed are modules: wrap functions in a Module")
+        self.gradient_sum = None
+        self.layers = list(layers)
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def __getitem__(self, index: int) -> Module:
+        return self.layers[index]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "nothing"
+
+
+__all__ = ["Module", "Sequential", "State"]

@@ -1,0 +1,114 @@
+"""Batch normalisation as in Caffe: normalise here, scale and shift in a layer of their own (``scale.py``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn import _kernels
+from qnn.numerics import (
+    DFP,
+    Statistics,
+    bn_eval_grad_coefficients,
+    bn_eval_statistics,
+    bn_grad_coefficients,
+    bn_statistics,
+    first_exponent_float,
+)
+from qnn.quantizer import Quantizer
+from qnn.tensor import Operation
+
+Float = NDArray[np.float32]
+
+
+Running = tuple[Float, Float]
+"""Running mean and variance per channel in real units, the frozen statistics of evaluation."""
+
+
+class NormalizeFloat(Operation):
+    """(x - mean) / sqrt(var + eps) in float32, per channel over all other axes."""
+
+    name = "batch_norm"
+
+    def __init__(self, eps: float, frozen: Running | None = None) -> None:
+        self.eps, self.frozen = np.float32(eps), frozen
+
+    def forward(self, x: Float) -> Float:
+        axes = tuple(range(x.ndim - 1))
+        self.mean, self.var = (x.mean(axis=axes), x.var(axis=axes)) if self.frozen is None else self.frozen
+        self.inv = np.float32(1) / np.sqrt(self.var + self.eps)
+        self.xhat = (x - self.mean) * self.inv
+        return self.xhat
+
+    def backward(self, gradient: Float) -> tuple[Any, ...]:
+        if self.frozen is not None:
+            return (gradient * self.inv,)
+        axes = tuple(range(gradient.ndim - 1))
+        mean_g = gradient.mean(axis=axes)
+        mean_gx = (gradient * self.xhat).mean(axis=axes)
+        return (self.inv * (gradient - mean_g - self.xhat * mean_gx),)
+
+
+class NormalizeInteger(Operation):
+    """Batch normalisation of integers: exact integer sums, float32 per-channel constants, quantised result.
+
+    Parameters
+    ----------
+    eps : float
+    output, gradient : Quantizer
+        Sites of the result and of the gradient sent back.
+    frozen : Statistics or None
+        Running statistics in evaluation; None takes those of the batch.
+
+    Notes
+    -----
+    Source: DFP paper, section 5.3 (float32 inside, 8-bit input and output); clauses BN.
+    """
+
+    name = "batch_norm"
+
+    def __init__(self, eps: float, output: Quantizer, gradient: Quantizer, frozen: Running | None = None) -> None:
+        self.eps, self.output, self.gradient, self.frozen = eps, output, gradient, frozen
+
+    def forward(self, x: DFP) -> DFP:
+        self.x = x
+        self.batch = self._statistics(x)
+        self.mean, self.var = self.batch.mean, self.batch.var
+        mean_q, k = self.batch.mean_q, self.batch.k
+        return self.output.emit(
+            x.shape,
+            lambda target: _kernels.call("normalize", x.ints, mean_q, k, target),
+            lambda: _first((x.ints.astype(np.float32) - mean_q) * k, self.output.bits),
+        )
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        g = gradient.ints
+        if self.frozen is not None:
+            a, b, c = bn_eval_grad_coefficients(self.batch, gradient.exponent)
+        else:
+            sums = _kernels.call("channel_dots", g, self.x.ints)
+            a, b, c = bn_grad_coefficients(self.batch, self.s1, *sums, self.count, gradient.exponent)
+        x = self.x.ints
+        return (
+            self.gradient.emit(
+                self.x.shape,
+                lambda target: _kernels.call("normalize_grad", g, x, a, b, c, target),
+                lambda: _first((a * g.astype(np.float32) + b * x.astype(np.float32)) + c, self.gradient.bits),
+            ),
+        )
+
+    def _statistics(self, x: DFP) -> Statistics:
+        if self.frozen is not None:
+            return bn_eval_statistics(*self.frozen, x.exponent, self.eps)
+        self.count = int(np.prod(x.shape[:-1], dtype=np.int64))
+        self.s1, s2 = _kernels.call("channel_sums", x.ints)
+        return bn_statistics(self.s1, s2, self.count, x.exponent, self.eps)
+
+
+def _first(values: Float, bits: int) -> int | None:
+    """First exponent of real values; only the very first step of a site computes them as an array."""
+    if values.size == 0:
+        return None
+    return first_exponent_float(float(values.min()), float(values.max()), bits)

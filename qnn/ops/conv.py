@@ -1,0 +1,202 @@
+"""Two-dimensional convolution, NHWC with OHWI weights: forward and backward in float32 and in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn import _kernels
+from qnn.numerics import DFP, accumulator_bits, align_bias, conv_output_hw
+from qnn.ops.linear import add_bias, column_sums
+from qnn.quantizer import Quantizer
+from qnn.tensor import ExactSum, Operation
+
+Float = NDArray[np.float32]
+Pair = tuple[int, int]
+
+_BLOCK_BYTES = 4 << 20  # float im2col is made for so many bytes of images at a time, so that it stays in cache
+
+
+@dataclass(frozen=True)
+class Window:
+    """Stride, padding, dilation and groups of a convolution."""
+
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    def args(self) -> tuple[Pair, Pair, Pair, int]:
+        """In the order in which the kernels take them."""
+        return self.stride, self.padding, self.dilation, self.groups
+
+    def output_hw(self, x: tuple[int, ...], weight: tuple[int, ...]) -> Pair:
+        """Output height and width, after checking that input and weights fit."""
+        if len(x) != 4 or len(weight) != 4 or x[3] != weight[3] * self.groups or weight[0] % self.groups:
+            raise ValueError(
+                f"got input {x} for weights {weight} with groups={self.groups}; allowed is [N, H, W, {weight[-1] * self.groups}] for weights "
+                "[O, KH, KW, C/groups] with O divisible by groups: change the layer's channels or the input"
+            )
+        out: Pair = conv_output_hw((x[1], x[2]), (weight[1], weight[2]), self.stride, self.padding, self.dilation)
+        return out
+
+
+class Conv2dFloat(Operation):
+    """Convolution in float32 by im2col and NumPy's BLAS (bits not promised)."""
+
+    name = "conv2d"
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+
+    def forward(self, x: Float, weight: Float, bias: Float | None = None) -> Float:
+        self.hw = self.window.output_hw(x.shape, weight.shape)
+        self.x, self.weight = x, weight
+        y = _convolve(x, weight, self.window, self.hw)
+        return y if bias is None else y + bias
+
+    def backward(self, gradient: Float) -> tuple[Any, ...]:
+        dx = self._input_gradient(gradient) if self.needs[0] else None
+        dw = self._weight_gradient(gradient) if self.needs[1] else None
+        return (dx, dw, gradient.sum(axis=(0, 1, 2))) if len(self.needs) == 3 else (dx, dw)
+
+    def _weight_gradient(self, gradient: Float) -> Float:
+        o, kh, kw, c = self.weight.shape
+        groups = self.window.groups
+        total = np.zeros((groups, o // groups, kh * kw * c), np.float32)
+        for images, columns in _columns(self.x, (kh, kw), self.window, self.hw):
+            g = gradient[images].reshape(-1, groups, o // groups)
+            for k in range(groups):
+                total[k] += g[:, k].T @ columns[:, k]
+        return total.reshape(self.weight.shape)
+
+    def _input_gradient(self, gradient: Float) -> Float:
+        o, kh, kw, c = self.weight.shape
+        (sh, sw), (ph, pw), (dh, dw), groups = self.window.args()
+        if (sh, sw) == (1, 1) and groups == 1 and dh * (kh - 1) >= ph and dw * (kw - 1) >= pw:
+            flipped = np.ascontiguousarray(self.weight[:, ::-1, ::-1].transpose(3, 1, 2, 0))
+            back = Window((1, 1), (dh * (kh - 1) - ph, dw * (kw - 1) - pw), (dh, dw))
+            return _convolve(gradient, flipped, back, self.x.shape[1:3])
+        n, h, w, _ = self.x.shape
+        oh, ow = self.hw
+        full = np.zeros((n, h + 2 * ph, w + 2 * pw, groups, c), np.float32)
+        g = gradient.reshape(-1, groups, o // groups)
+        weight = self.weight.reshape(groups, o // groups, kh, kw, c)
+        for i in range(kh):
+            for j in range(kw):
+                part = np.stack([g[:, k] @ weight[k, :, i, j] for k in range(groups)], axis=1).reshape(n, oh, ow, groups, c)
+                full[:, i * dh : i * dh + sh * oh : sh, j * dw : j * dw + sw * ow : sw] += part[:, :, :]
+        return np.ascontiguousarray(full[:, ph : ph + h, pw : pw + w].reshape(self.x.shape))
+
+    def cost(self) -> dict[str, int]:
+        o, kh, kw, c = self.weight.shape
+        return {"macs": self.x.shape[0] * self.hw[0] * self.hw[1] * o * kh * kw * c}
+
+
+class Conv2dInteger(Operation):
+    """Convolution on integers: three exact products, each rounded once.
+
+    Parameters
+    ----------
+    window : Window
+    weight : DFP [O, KH, KW, C/groups]
+    bias : DFP [O] or None
+    output, gradient : Quantizer
+        Sites of the result and of the gradient sent back.
+
+    Bit-exactness: clauses MAC, REQ; the weight gradient is exact until its conversion to float32.
+    """
+
+    name = "conv2d"
+
+    def __init__(self, window: Window, weight: DFP, bias: DFP | None, output: Quantizer, gradient: Quantizer) -> None:
+        self.window, self.weight, self.bias, self.output, self.gradient = window, weight, bias, output, gradient
+
+    def forward(self, x: DFP, *masters: Float) -> DFP:
+        self.hw = self.window.output_hw(x.shape, self.weight.shape)
+        self.x = x
+        exponent = x.exponent + self.weight.exponent
+        bias = None if self.bias is None else align_bias(self.bias, exponent)
+        w = self.weight.ints
+        return self.output.emit(
+            (x.shape[0], *self.hw, w.shape[0]),
+            lambda target: _kernels.call("conv2d_requantize", x.ints, w, bias, exponent, target, *self.window.args()),
+            lambda: self.output.first_of_range(
+                add_bias(_kernels.call("conv2d", x.ints, w, *self.window.args()), bias), exponent
+            ),
+        )
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        g, w = gradient.ints, self.weight.ints
+        hw, args = self.x.shape[1:3], self.window.args()
+        exponent = gradient.exponent + self.weight.exponent
+        dx = None
+        if self.needs[0]:
+            dx = self.gradient.emit(
+                self.x.shape,
+                lambda target: _kernels.call("conv2d_input_grad_requantize", g, w, hw, exponent, target, *args),
+                lambda: self.gradient.first_of_range(_kernels.call("conv2d_input_grad", g, w, hw, *args), exponent),
+            )
+        acc = _kernels.call("conv2d_weight_grad", self.x.ints, g, w.shape[1:3], *args)
+        dw = ExactSum(acc, gradient.exponent + self.x.exponent)
+        return (dx, dw, column_sums(gradient)) if self.bias is not None else (dx, dw)
+
+    def operands(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        return [inputs[0], self.weight] + ([self.bias] if self.bias is not None else [])
+
+    def cost(self) -> dict[str, int]:
+        o, kh, kw, c = self.weight.shape
+        positions = self.x.shape[0] * self.hw[0] * self.hw[1]
+        per_group = o // self.window.groups
+        return {
+            "macs": positions * o * kh * kw * c,
+            "accumulator": accumulator_bits(kh * kw * c, self.x.bits, self.weight.bits),
+            "accumulator_input_gradient": accumulator_bits(kh * kw * per_group, self.gradient.bits, self.weight.bits),
+            "accumulator_weight_gradient": accumulator_bits(positions, self.gradient.bits, self.x.bits),
+        }
+
+
+def _columns(x: Float, kernel: Pair, window: Window, hw: Pair) -> Iterator[tuple[slice, Float]]:
+    """Blocks of images as rows of their windows: [positions, groups, KH*KW*C/groups]."""
+    n, _, _, channels = x.shape
+    (sh, sw), (ph, pw), (dh, dw), groups = window.args()
+    (kh, kw), (oh, ow) = kernel, hw
+    per_image = oh * ow * kh * kw * channels * 4
+    step = max(1, _BLOCK_BYTES // max(1, per_image))
+    for start in range(0, n, step):
+        images = slice(start, min(n, start + step))
+        block = x[images]
+        if ph or pw:
+            block = np.pad(block, ((0, 0), (ph, ph), (pw, pw), (0, 0)))
+        b, strides = block.shape[0], block.strides
+        view = np.lib.stride_tricks.as_strided(
+            block,
+            (b, oh, ow, groups, kh, kw, channels // groups),
+            (strides[0], strides[1] * sh, strides[2] * sw, strides[3] * (channels // groups), strides[1] * dh, strides[2] * dw, strides[3]),
+            writeable=False,
+        )
+        yield images, view.reshape(b * oh * ow, groups, kh * kw * (channels // groups))
+
+
+def _convolve(x: Float, weight: Float, window: Window, hw: Pair) -> Float:
+    o, kh, kw, c = weight.shape
+    groups = window.groups
+    y = np.empty((x.shape[0], *hw, groups, o // groups), np.float32)
+    flat = weight.reshape(groups, o // groups, kh * kw * c)
+    for images, columns in _columns(x, (kh, kw), window, hw):
+        out = y[images].reshape(-1, groups, o // groups)
+        for k in range(groups):
+            out[:, k] = columns[:, k] @ flat[k].T
+    return y.reshape(x.shape[0], *hw, o)
+
+
+def as_pair(value: int | Sequence[int], what: str, least: int) -> Pair:
+    """One number or two, as (height, width)."""
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
+        raise ValueError(f"got {what}={value!r}; allowed is an integer >= {least} or a pair (height, width) of them")
+    return pair[0], pair[1]

@@ -1,0 +1,55 @@
+"""Dropout from addressed noise: the mask is a function of (seed, step, stream, element), so any split of the work gives the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn.numerics import DFP
+from qnn.quantizer import Quantizer
+from qnn.tensor import Operation
+
+Float = NDArray[np.float32]
+
+
+class DropoutFloat(Operation):
+    """x * mask * 65536/kept in float32."""
+
+    name = "dropout"
+
+    def __init__(self, keep: NDArray[np.bool_], kept: int) -> None:
+        self.factor = keep.astype(np.float32) * (np.float32(65536) / np.float32(kept))
+
+    def forward(self, x: Float) -> Float:
+        return x * self.factor.reshape(x.shape)
+
+    def backward(self, gradient: Float) -> tuple[Any, ...]:
+        return (gradient * self.factor.reshape(gradient.shape),)
+
+
+class DropoutInteger(Operation):
+    """q * mask * 65536/kept, the exact ratio rounded once at the output site (clause ACT-3); backward likewise."""
+
+    name = "dropout"
+
+    def __init__(self, keep: NDArray[np.bool_], kept: int, output: Quantizer, gradient: Quantizer) -> None:
+        self.keep, self.kept, self.output, self.gradient = keep, kept, output, gradient
+
+    def forward(self, x: DFP) -> DFP:
+        return self._scaled(x, self.output)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        return (self._scaled(gradient, self.gradient),)
+
+    def _scaled(self, x: DFP, site: Quantizer) -> DFP:
+        kept = x.ints.astype(np.int32) * self.keep.reshape(x.shape)
+        return site.requantize(kept, x.exponent + 16, divisor=self.kept)
+
+
+def keep_threshold(p: float) -> int:
+    """Number of 65,536 noise words that keep an element when the rate of dropping is ``p``."""
+    if not 0.0 <= p < 1.0:
+        raise ValueError(f"got dropout rate p={p}; allowed is 0 <= p < 1")
+    return 65536 - round(p * 65536)

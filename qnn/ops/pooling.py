@@ -1,0 +1,88 @@
+"""Max and average pooling with any kernel, stride and padding, in float32 and in integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn import _kernels
+from qnn.numerics import DFP, max_pool, max_pool_grad, sum_pool, sum_pool_grad
+from qnn.quantizer import Quantizer
+from qnn.tensor import Operation
+
+Float = NDArray[np.float32]
+Pair = tuple[int, int]
+
+
+class MaxPoolFloat(Operation):
+    """Largest value of each window; its first maximum in row-major order gets the gradient."""
+
+    name = "max_pool"
+
+    def __init__(self, kernel: Pair, stride: Pair, padding: Pair) -> None:
+        self.window = (kernel, stride, padding)
+
+    def forward(self, x: Float) -> Float:
+        self.shape = x.shape
+        y, self.index = max_pool(x, *self.window)
+        return y
+
+    def backward(self, gradient: Float) -> tuple[Any, ...]:
+        return (max_pool_grad(gradient, self.index, self.shape, *self.window),)
+
+
+class AveragePoolFloat(Operation):
+    """Mean of each window; padding counts in the divisor."""
+
+    name = "average_pool"
+
+    def __init__(self, kernel: Pair, stride: Pair, padding: Pair) -> None:
+        self.window = (kernel, stride, padding)
+        self.share = np.float32(1) / np.float32(kernel[0] * kernel[1])
+
+    def forward(self, x: Float) -> Float:
+        self.shape = x.shape
+        return sum_pool(x, *self.window) * self.share
+
+    def backward(self, gradient: Float) -> tuple[Any, ...]:
+        return (sum_pool_grad(gradient * self.share, self.shape, *self.window),)
+
+
+class MaxPoolInteger(Operation):
+    """Largest integer of each window, exact; where windows overlap, the summed gradient is rounded at ``gradient`` (clause POOL)."""
+
+    name = "max_pool"
+
+    def __init__(self, kernel: Pair, stride: Pair, padding: Pair, gradient: Quantizer) -> None:
+        self.kernel, self.stride, self.padding, self.gradient = kernel, stride, padding, gradient
+
+    def forward(self, x: DFP) -> DFP:
+        self.shape = x.shape
+        y, self.index = _kernels.call("max_pool", x.ints, self.kernel, self.stride, self.padding)
+        return DFP(y, x.exponent, x.bits)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        sums = _kernels.call("max_pool_grad", gradient.ints, self.index, self.shape, self.kernel, self.stride, self.padding)
+        if self.stride[0] >= self.kernel[0] and self.stride[1] >= self.kernel[1]:
+            return (DFP(sums.astype(gradient.ints.dtype), gradient.exponent, gradient.bits),)
+        return (self.gradient.requantize(sums, gradient.exponent),)
+
+
+class AveragePoolInteger(Operation):
+    """Mean of each window: exact sum, divided and rounded once (clause REQ, divisor kh*kw); backward likewise."""
+
+    name = "average_pool"
+
+    def __init__(self, kernel: Pair, stride: Pair, padding: Pair, output: Quantizer, gradient: Quantizer) -> None:
+        self.kernel, self.stride, self.padding, self.output, self.gradient = kernel, stride, padding, output, gradient
+
+    def forward(self, x: DFP) -> DFP:
+        self.shape = x.shape
+        sums = _kernels.call("sum_pool", x.ints, self.kernel, self.stride, self.padding)
+        return self.output.requantize(sums, x.exponent, divisor=self.kernel[0] * self.kernel[1])
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        sums = _kernels.call("sum_pool_grad", gradient.ints, self.shape, self.kernel, self.stride, self.padding)
+        return (self.gradient.requantize(sums, gradient.exponent, divisor=self.kernel[0] * self.kernel[1]),)

@@ -1,0 +1,63 @@
+"""Caffe's scale layer: one factor and one shift per channel, in float32 and in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn import _kernels
+from qnn.numerics import DFP, align_bias
+from qnn.ops.linear import column_sums
+from qnn.quantizer import Quantizer
+from qnn.tensor import ExactSum, Operation
+
+Float = NDArray[np.float32]
+
+
+class ScaleFloat(Operation):
+    """y = gamma x + beta per channel."""
+
+    name = "scale"
+
+    def forward(self, x: Float, gamma: Float, beta: Float) -> Float:
+        self.x, self.gamma = x, gamma
+        return x * gamma + beta
+
+    def backward(self, gradient: Float) -> tuple[Any, ...]:
+        axes = tuple(range(gradient.ndim - 1))
+        return gradient * self.gamma, (gradient * self.x).sum(axis=axes), gradient.sum(axis=axes)
+
+
+class ScaleInteger(Operation):
+    """y = gamma x + beta on integers: exact product and sum, rounded once (clause SCL)."""
+
+    name = "scale"
+
+    def __init__(self, gamma: DFP, beta: DFP, output: Quantizer, gradient: Quantizer) -> None:
+        self.gamma, self.beta, self.output, self.gradient = gamma, beta, output, gradient
+
+    def forward(self, x: DFP, *masters: Float) -> DFP:
+        self.x = x
+        exponent = x.exponent + self.gamma.exponent
+        return self._emit(self.output, x.ints, align_bias(self.beta, exponent), exponent)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        dx = None
+        if self.needs[0]:
+            dx = self._emit(self.gradient, gradient.ints, None, gradient.exponent + self.gamma.exponent)
+        _, dots = _kernels.call("channel_dots", gradient.ints, self.x.ints)
+        return dx, ExactSum(np.asarray(dots), gradient.exponent + self.x.exponent), column_sums(gradient)
+
+    def _emit(self, site: Quantizer, ints: NDArray[Any], bias: NDArray[np.int64] | None, exponent: int) -> DFP:
+        gamma = self.gamma.ints
+        return site.emit(
+            ints.shape,
+            lambda target: _kernels.call("scale", ints, gamma, bias, exponent, target),
+            lambda: site.first_of_range(ints.astype(np.int64) * gamma + (0 if bias is None else bias), exponent),
+        )
+
+    def operands(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        return [inputs[0], self.gamma, self.beta]

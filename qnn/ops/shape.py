@@ -1,0 +1,65 @@
+"""Moving values without changing them: reshape of integers, and the parameter-free shortcut of CIFAR ResNets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn.numerics import DFP
+from qnn.tensor import Array, Operation
+
+
+class ReshapeInteger(Operation):
+    """The same integers in another shape."""
+
+    name = "reshape"
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.wanted = shape
+
+    def forward(self, x: DFP) -> DFP:
+        self.shape = x.shape
+        return DFP(x.ints.reshape(self.wanted), x.exponent, x.bits)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        return (DFP(gradient.ints.reshape(self.shape), gradient.exponent, gradient.bits),)
+
+
+class Shortcut(Operation):
+    """Every ``stride``-th pixel, channels padded with zeros at the end (option A of the ResNet paper); float32 or DFP.
+
+    Parameters
+    ----------
+    stride : int
+    channels : int
+        Of the output, at least those of the input.
+    """
+
+    name = "shortcut"
+
+    def __init__(self, stride: int, channels: int) -> None:
+        self.stride, self.channels = stride, channels
+
+    def forward(self, x: Array) -> Array:
+        self.shape = tuple(x.shape)
+        return _map(x, self._down)
+
+    def backward(self, gradient: Array) -> tuple[Any, ...]:
+        return (_map(gradient, self._up),)
+
+    def _down(self, values: NDArray[Any]) -> NDArray[Any]:
+        picked = values[:, :: self.stride, :: self.stride]
+        out = np.zeros((*picked.shape[:3], self.channels), values.dtype)
+        out[..., : values.shape[3]] = picked
+        return out
+
+    def _up(self, values: NDArray[Any]) -> NDArray[Any]:
+        out = np.zeros(self.shape, values.dtype)
+        out[:, :: self.stride, :: self.stride] = values[..., : self.shape[3]]
+        return out
+
+
+def _map(data: Array, function: Any) -> Array:
+    return DFP(function(data.ints), data.exponent, data.bits) if isinstance(data, DFP) else function(data)

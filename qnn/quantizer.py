@@ -1,0 +1,275 @@
+"""Quantisation sites: a ``Quantizer`` owns one place's format, rounding, exponent, noise stream and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn import _kernels
+from qnn.numerics import (
+    DFP,
+    Counts,
+    Noise,
+    Rounding,
+    Target,
+    first_exponent_float,
+    first_exponent_int,
+    next_exponent,
+)
+from qnn.tensor import Parameter
+
+ROLES = ("input", "weight", "bias", "activation", "gradient")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the values of one role become integers.
+
+    Parameters
+    ----------
+    bits : int
+        Width n, 2 to 16.
+    rounding : Rounding
+        One of the nine numbered rules (clause RND).
+    noise : {"philox", "lfsr16"}
+        Generator of the words that ``STOCHASTIC`` adds (clause NOI).
+    noise_bits : int
+        Random bits r per element, 1 to 16 (clause SR).
+    r_max : float
+        Overflow rate above which the exponent grows (clause EXP); 0 in the paper.
+    """
+
+    bits: int = 8
+    rounding: Rounding = Rounding.NEAREST_DOWN
+    noise: str = "philox"
+    noise_bits: int = 16
+    r_max: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.bits, int) and 2 <= self.bits <= 16):
+            raise ValueError(f"got bits={self.bits!r} for a format; allowed are 2 to 16: choose a width a DFP tensor has")
+        object.__setattr__(self, "rounding", Rounding.parse(self.rounding))
+        if self.noise not in ("philox", "lfsr16"):
+            raise ValueError(f"got noise={self.noise!r}; allowed are 'philox' and 'lfsr16'")
+        if not (isinstance(self.noise_bits, int) and 1 <= self.noise_bits <= 16):
+            raise ValueError(f"got noise_bits={self.noise_bits!r}; allowed are 1 to 16")
+        if not 0.0 <= self.r_max < 1.0:
+            raise ValueError(f"got r_max={self.r_max!r}; allowed is 0 <= r_max < 1: it is a rate of overflowing entries")
+
+    def __str__(self) -> str:
+        extra = f"/{self.noise}{self.noise_bits}" if self.rounding == Rounding.STOCHASTIC else ""
+        return f"int{self.bits} {self.rounding.name}{extra}"
+
+
+@dataclass
+class Clock:
+    """What all sites of a run share: the seed and the number of the step, the two parts of every noise address."""
+
+    seed: int = 0
+    step: int = 0
+
+
+@dataclass
+class Quantizer:
+    """One quantisation site.
+
+    Parameters
+    ----------
+    role : {"input", "weight", "bias", "activation", "gradient"}
+        What passes here.
+    format : Format
+        Width, rounding rule, noise and overflow rate.
+    name : str
+        Dotted place in the model, set by :func:`qnn.nn.prepare`.
+
+    Notes
+    -----
+    Within a step every use quantises with the same exponent, and the counts of all uses add up; :meth:`advance` then applies the exponent rule
+    once (clause EXP). Noise words are addressed by (seed, step, stream, element), where elements of a second use
+    within the step follow those of the first, so a batch may be processed in parts.
+
+    Bit-exactness: clauses EXP, NOI, RND, REQ; the first exponent comes from the range of the first data.
+    """
+
+    role: str
+    format: Format
+    name: str = ""
+    exponent: int = 0
+    initialised: bool = False
+    training: bool = True
+    clock: Clock | None = None
+    stream: int | None = None
+    counts: Counts | None = None
+    _pending: Counts | None = None
+    _used: int = 0
+    _copy: tuple[Any, ...] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"got role {self.role!r}; allowed are {', '.join(ROLES)}")
+        if not self.initialised:
+            self.exponent = 3 - self.format.bits
+
+    @property
+    def bits(self) -> int:
+        """Width n of the integers."""
+        return self.format.bits
+
+    @property
+    def rounding(self) -> Rounding:
+        """Rounding rule."""
+        return self.format.rounding
+
+    # --- producing integers -------------------------------------------------------------------------------------------------
+    def quantize(self, values: NDArray[np.float32]) -> DFP:
+        """Quantise real values of any shape (clause RND); the first data fixes the first exponent."""
+        try:
+            return self.emit(
+                values.shape,
+                lambda target: _kernels.call("quantize", values, target),
+                lambda: first_exponent_float(*_kernels.call("float_range", values), self.bits),
+            )
+        except ValueError as error:
+            raise ValueError(f"{self.label}: {error}") from error
+
+    def requantize(self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None) -> DFP:
+        """Requantise exact accumulators at ``exponent`` (clause REQ)."""
+        return self.emit(
+            acc.shape,
+            lambda target: _kernels.call("requantize", acc, exponent, target, divisor, bias),
+            lambda: self.first_of_range(acc if bias is None else acc + bias, exponent, divisor),
+        )
+
+    def add(self, parts: Sequence[DFP]) -> DFP:
+        """Exact sum of DFP tensors of one shape, rounded once (clause ADD)."""
+        pairs = [(p.ints, p.exponent) for p in parts]
+        return self.emit(
+            parts[0].shape,
+            lambda target: _kernels.call("add_requantize", pairs, target),
+            lambda: first_exponent_float(*_sum_range(parts), self.bits),
+        )
+
+    def emit(
+        self,
+        shape: tuple[int, ...],
+        make: Callable[[Target], tuple[NDArray[Any], Counts]],
+        first: Callable[[], int | None],
+    ) -> DFP:
+        """Let a kernel write this site's integers: ``make(target)`` writes and counts, ``first()`` finds a first exponent.
+
+        ``first`` runs only while the site has seen no data; it returns None for all-zero data, which leaves the default.
+        """
+        exponent = self.exponent
+        if not self.initialised:
+            found = first()
+            if found is not None:
+                exponent = found
+                if self.training:
+                    self.exponent, self.initialised = found, True
+        ints, counts = make(Target(exponent, self.bits, self.rounding, self._noise()))
+        if self.training:
+            self._pending = counts if self._pending is None else self._pending + counts
+            self._used += int(np.prod(shape, dtype=np.int64))
+        return DFP(ints, exponent, self.bits)
+
+    def first_of_range(self, acc: NDArray[Any], exponent: int, divisor: int = 1) -> int | None:
+        """Smallest exponent without overflow for exact accumulators (clause EXP)."""
+        if acc.size == 0:
+            return None
+        low, high = _kernels.call("int_range", np.ascontiguousarray(acc))
+        return first_exponent_int(low, high, exponent, self.bits, divisor)
+
+    def parameter(self, master: Parameter, at_least: int | None = None) -> DFP:
+        """Integers of a master weight, made once per version of the parameter.
+
+        Parameters
+        ----------
+        master : Parameter
+            float32 array.
+        at_least : int, optional
+            Lower bound of the exponent: a bias is not finer than the accumulator it is added to (clause REQ).
+        """
+        key = (master.version, self.exponent, at_least, self.training, self.clock.step if self.clock else None)
+        if self._copy is not None and self._copy[0] == key:
+            copy: DFP = self._copy[1]
+            return copy
+        if self.training and self._copy is not None and self._pending is not None and master.version != self._copy[0][0]:
+            raise RuntimeError(
+                f"{self.label}: the parameter changed but the step did not; exponents move once per step: "
+                "call run.advance() after optimizer.step()"
+            )
+        values = np.ascontiguousarray(master.data)
+        if at_least is not None and self.initialised and self.exponent < at_least:
+            copy = self._coarser(values, at_least)
+        else:
+            copy = self.quantize(values)
+            if at_least is not None and copy.exponent < at_least:
+                self._pending, self._used = None, 0
+                copy = self._coarser(values, at_least)
+        key = (master.version, self.exponent, at_least, self.training, self.clock.step if self.clock else None)
+        self._copy = (key, copy)
+        return copy
+
+    def _coarser(self, values: NDArray[np.float32], exponent: int) -> DFP:
+        """Quantise at a given coarser exponent, but count for the exponent rule at the site's own."""
+        ints, _ = _kernels.call("quantize", values, Target(exponent, self.bits, self.rounding, self._noise()))
+        if self.training:
+            _, counts = _kernels.call("quantize", values, Target(self.exponent, self.bits, self.rounding, self._noise()))
+            self._pending = counts if self._pending is None else self._pending + counts
+            self._used += values.size
+        return DFP(ints, exponent, self.bits)
+
+    def _noise(self) -> Noise | None:
+        if self.rounding != Rounding.STOCHASTIC:
+            return None
+        if self.clock is None or self.stream is None:
+            raise RuntimeError(
+                f"{self.label} rounds stochastically but has no noise stream yet: call run = qnn.nn.prepare(model, criterion, seed=...) before the first step"
+            )
+        return Noise(self.format.noise, self.clock.seed, self.stream, self.clock.step, self._used, self.format.noise_bits)
+
+    # --- time and state -----------------------------------------------------------------------------------------------------
+    def advance(self) -> None:
+        """End the step: the counts of its data give the next exponent (clause EXP)."""
+        if self._pending is not None:
+            self.counts = self._pending
+            if self.initialised:
+                self.exponent = next_exponent(self._pending, self.exponent, self.format.r_max)
+        else:
+            self.counts = None
+        self._pending, self._used, self._copy = None, 0, None
+
+    def forget_step(self) -> None:
+        """Drop the counts of a step that will not be finished."""
+        self._pending, self._used, self._copy = None, 0, None
+
+    @property
+    def label(self) -> str:
+        """Name for messages."""
+        return f"site {self.name or '(unnamed)'} ({self.role})"
+
+    def state(self) -> NDArray[np.int64]:
+        """``[exponent, initialised]``."""
+        return np.array([self.exponent, int(self.initialised)], np.int64)
+
+    def load_state(self, state: NDArray[np.int64]) -> None:
+        """Restore what :meth:`state` gave."""
+        if state.shape != (2,) or state.dtype != np.int64 or int(state[1]) not in (0, 1):
+            raise ValueError(f"got {state!r} as state of {self.label}; it must be int64 [exponent, initialised]")
+        self.exponent, self.initialised = int(state[0]), bool(state[1])
+        self.forget_step()
+
+
+def _sum_range(parts: Sequence[DFP]) -> tuple[float, float]:
+    """Bounds (not attained in general) of a sum from the ranges of its parts would overstate it, so the sum itself is scanned in float64."""
+    total = np.zeros(parts[0].shape, np.float64)
+    for part in parts:
+        total += np.ldexp(part.ints.astype(np.float64), part.exponent)
+    return (float(total.min()), float(total.max())) if total.size else (0.0, 0.0)
+
+
+__all__ = ["Clock", "Format", "Quantizer", "ROLES"]

@@ -1,0 +1,75 @@
+"""Recipes: ``fp32``, ``dfp8`` (the DFP paper) and ``dfp(...)`` in general; ``parse`` reads a name from a file or a flag."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from qnn.errors import ConfigError
+from qnn.quantizer import Format, Quantizer
+from qnn.recipes.dfp import dfp, dfp8, fp32
+from qnn.recipes.recipe import Recipe
+
+_BUILDERS: dict[str, Callable[..., Recipe]] = {"fp32": fp32, "dfp8": dfp8, "dfp": dfp}
+
+
+def names() -> list[str]:
+    """Recipes that :func:`parse` knows; ``dfp`` takes arguments, as in ``dfp(w=8, a=8, g=6)``."""
+    return list(_BUILDERS)
+
+
+def parse(text: str | Recipe) -> Recipe:
+    """Read a recipe from its name, optionally with arguments as in ``"dfp(w=4, a=8, g=8, g_rounding='floor')"``.
+
+    Parameters
+    ----------
+    text : str or Recipe
+        A Recipe is returned as it is.
+
+    Raises
+    ------
+    qnn.errors.ConfigError
+        For an unknown name (the nearest is suggested), unknown argument or value.
+    """
+    if isinstance(text, Recipe):
+        return text
+    name, bracket, rest = text.strip().partition("(")
+    name = name.strip()
+    if name not in _BUILDERS:
+        near = difflib.get_close_matches(name, _BUILDERS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"got recipe {text!r}; known are {', '.join(_BUILDERS)}{hint}")
+    if bracket and not rest.rstrip().endswith(")"):
+        raise ConfigError(f"got recipe {text!r}, whose bracket is not closed; write it like 'dfp(w=8, a=8, g=8)'")
+    try:
+        return _BUILDERS[name](**_arguments(rest.rstrip()[:-1] if bracket else "", text))
+    except TypeError as error:
+        raise ConfigError(f"got recipe {text!r}: {error}; see help(qnn.recipes.{name}) for what it takes") from error
+    except ValueError as error:
+        raise ConfigError(f"got recipe {text!r}: {error}") from error
+
+
+def _arguments(inside: str, text: str) -> dict[str, Any]:
+    """Read ``key=value`` pairs; a bare word as a value is a name (``g_rounding=floor``)."""
+    try:
+        call = ast.parse(f"f({inside})", mode="eval").body
+    except SyntaxError:
+        raise ConfigError(f"got recipe {text!r}, which cannot be read; write it like 'dfp(w=8, a=8, g=8)'") from None
+    if not isinstance(call, ast.Call) or call.args:
+        raise ConfigError(f"got recipe {text!r}; its arguments need names, as in 'dfp(w=8, a=8, g=8)'")
+    values: dict[str, Any] = {}
+    for item in call.keywords:
+        if item.arg is None:
+            raise ConfigError(f"got recipe {text!r}; its arguments are plain key=value pairs")
+        if isinstance(item.value, ast.Name):
+            values[item.arg] = item.value.id
+        elif isinstance(item.value, ast.Constant):
+            values[item.arg] = item.value.value
+        else:
+            raise ConfigError(f"got recipe {text!r}; the value of {item.arg!r} must be a number, a name, True, False or None")
+    return values
+
+
+__all__ = ["Format", "Quantizer", "Recipe", "dfp", "dfp8", "fp32", "names", "parse"]

@@ -1,0 +1,76 @@
+"""A recipe says which tensor gets which format and rounding; modules ask it for their quantisation sites."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from qnn.quantizer import Format, Quantizer
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Formats by role; a role whose format is None stays float32.
+
+    Parameters
+    ----------
+    name : str
+        What tables, configurations and checkpoints call it; :func:`qnn.recipes.parse` reads it back.
+    input, weight, bias, activation, gradient : Format or None
+        All None is the float baseline, all set is integer training. A mixture is refused: an integer kernel needs integer operands.
+    last_bits : int or None
+        Width of weights, activations and gradients in the last layer (the paper takes 16 on ImageNet).
+    strict : bool
+        Raise at any operation that leaves integers where the recipe does not say so.
+    source : str
+        Where the recipe is described.
+    """
+
+    name: str
+    input: Format | None = None
+    weight: Format | None = None
+    bias: Format | None = None
+    activation: Format | None = None
+    gradient: Format | None = None
+    last_bits: int | None = None
+    strict: bool = False
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        given = [f is not None for f in (self.input, self.weight, self.bias, self.activation, self.gradient)]
+        if any(given) and not all(given):
+            raise ValueError(
+                f"recipe {self.name!r} gives a format to {sum(given)} of the 5 roles input, weight, bias, activation, gradient; "
+                "allowed are all (integer training) or none (float32): fill in the missing ones"
+            )
+        if self.last_bits is not None and not 2 <= self.last_bits <= 16:
+            raise ValueError(f"got last_bits={self.last_bits}; allowed are 2 to 16 or None")
+
+    @property
+    def is_integer(self) -> bool:
+        """True where training runs in integers."""
+        return self.activation is not None
+
+    def site(self, role: str) -> Quantizer:
+        """A new quantisation site for a role."""
+        chosen: Format | None = getattr(self, role)
+        if chosen is None:
+            raise ValueError(f"got a request for a {role} site from the float recipe {self.name!r}; only integer recipes have sites")
+        return Quantizer(role, chosen)
+
+    def last_layer(self) -> Recipe:
+        """The recipe of the last layer: the same, with ``last_bits`` where it is set."""
+        if self.last_bits is None or not self.is_integer:
+            return self
+        widened = {
+            role: replace(chosen, bits=self.last_bits)
+            for role in ("weight", "bias", "activation", "gradient")
+            if (chosen := getattr(self, role)) is not None
+        }
+        return replace(self, **widened)
+
+    def describe(self) -> dict[str, str]:
+        """Formats by role, in words."""
+        return {role: str(getattr(self, role) or "float32") for role in ("input", "weight", "bias", "activation", "gradient")}
+
+
+__all__ = ["Recipe"]

@@ -1,0 +1,585 @@
+"""Tensor, the tape and ``backward()``: a define-by-run engine whose tensors hold float32 arrays or integers with an exponent."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Protocol, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn.errors import StrictError
+from qnn.numerics import DFP
+
+Array = Union[NDArray[np.float32], DFP]
+
+
+class ExactSum:
+    """A parameter's gradient before its one conversion to float32: exact integers and their exponent.
+
+    Parts of a batch add up here as integers, so splitting a batch cannot change a bit.
+
+    Bit-exactness: clause MAC-6; the sum is exact, :meth:`to_float32` rounds once to nearest even and scales exactly.
+    """
+
+    __slots__ = ("ints", "exponent")
+
+    def __init__(self, ints: NDArray[Any], exponent: int) -> None:
+        self.ints = ints
+        self.exponent = exponent
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameter."""
+        return tuple(self.ints.shape)
+
+    def __add__(self, other: ExactSum) -> ExactSum:
+        if other.exponent != self.exponent:
+            raise ValueError(
+                f"got partial gradients at exponents {self.exponent} and {other.exponent}; parts of one step share their exponents: "
+                "call run.advance() once per step, after optimizer.step(), and zero_grad() before the next step"
+            )
+        return ExactSum(self.ints.astype(np.int64) + other.ints, self.exponent)
+
+    def to_float32(self) -> NDArray[np.float32]:
+        """The gradient as float32."""
+        return np.ldexp(self.ints.astype(np.float32), self.exponent)
+
+
+Gradient = Union[NDArray[np.float32], DFP, ExactSum]
+
+
+class GradientSum(Protocol):
+    """Where a DFP gradient that arrives in several parts, or in float32, becomes one DFP tensor (a quantisation site)."""
+
+    def add(self, parts: Sequence[DFP]) -> DFP:
+        """Exact sum of the parts, rounded once."""
+
+    def quantize(self, values: NDArray[np.float32]) -> DFP:
+        """Quantise real values."""
+
+
+class _State:
+    """What the tape is doing now: recording gradients, and who watches the operations (``trace``)."""
+
+    recording: bool = True
+    traces: ClassVar[list[list[TraceEntry]]] = []
+    module_path: ClassVar[list[str]] = []
+
+
+class TraceEntry:
+    """One executed operation: its name, the module it ran in, and the formats that went in and came out."""
+
+    def __init__(self, operation: Operation, module: str, inputs: Sequence[Array], output: Array) -> None:
+        self.operation = operation
+        self.name = operation.name
+        self.module = module
+        self.input_formats = [describe(a) for a in operation.operands(inputs)]
+        self.output_format = describe(output)
+        self.output_shape = output.shape
+        self.exponents = [a.exponent if isinstance(a, DFP) else None for a in (*operation.operands(inputs), output)]
+        self.cost = operation.cost()
+
+    def __repr__(self) -> str:
+        return f"{self.module or '-'}: {self.name}({', '.join(self.input_formats)}) -> {self.output_format}"
+
+
+def describe(data: Array) -> str:
+    """Shape and format in a few characters, such as ``128x32x32x16 int8·2^-5`` or ``10 float32``."""
+    shape = "x".join(map(str, data.shape)) or "scalar"
+    return f"{shape} int{data.bits}·2^{data.exponent}" if isinstance(data, DFP) else f"{shape} float32"
+
+
+@contextlib.contextmanager
+def trace() -> Iterator[list[TraceEntry]]:
+    """Collect every operation that runs inside the block, in order: the tape as a list."""
+    entries: list[TraceEntry] = []
+    _State.traces.append(entries)
+    try:
+        yield entries
+    finally:
+        _State.traces.remove(entries)
+
+
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Run operations without recording them for ``backward()``."""
+    before, _State.recording = _State.recording, False
+    try:
+        yield
+    finally:
+        _State.recording = before
+
+
+def is_recording() -> bool:
+    """True where operations are recorded for ``backward()``."""
+    return _State.recording
+
+
+@contextlib.contextmanager
+def module_scope(name: str) -> Iterator[None]:
+    """Name the module whose operations run inside the block (used by messages and traces)."""
+    _State.module_path.append(name)
+    try:
+        yield
+    finally:
+        _State.module_path.pop()
+
+
+def current_module() -> str:
+    """Dotted name of the module that is running now, or an empty string."""
+    return _State.module_path[-1] if _State.module_path else ""
+
+
+class Operation:
+    """One differentiable operation: ``forward`` and ``backward`` side by side.
+
+    A subclass sets ``name``, keeps what it needs for the way back in ``self``, and is run by :func:`apply`. ``forward`` gets
+    and returns arrays (float32 or DFP); ``backward`` gets the gradient of the output and returns one gradient per
+    input (``None`` where there is none). ``self.needs[i]`` says whether input i wants a gradient.
+    """
+
+    name: str = "operation"
+    needs: tuple[bool, ...] = ()
+
+    def forward(self, *inputs: Any) -> Any:
+        """Compute the output array."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward()")
+
+    def backward(self, gradient: Any) -> tuple[Any, ...]:
+        """Compute the gradients of the inputs from the gradient of the output."""
+        raise NotImplementedError(f"{type(self).__name__} defines no backward()")
+
+    def operands(self, inputs: Sequence[Array]) -> Sequence[Array]:
+        """Operands as the arithmetic sees them (an integer operation replaces a master weight by its integers)."""
+        return inputs
+
+    def cost(self) -> dict[str, int]:
+        """Size of the work done, for tables: ``macs`` and ``accumulator`` widths where they apply."""
+        return {}
+
+
+REGISTRY: dict[str, type[Operation]] = {}
+
+
+def register(cls: type[Operation]) -> type[Operation]:
+    """Class decorator: make an operation known by its name (the arithmetic of ``Tensor`` looks here)."""
+    if cls.name in REGISTRY and REGISTRY[cls.name] is not cls:
+        raise ValueError(f"got a second operation named {cls.name!r}; names are unique: choose another `name`")
+    REGISTRY[cls.name] = cls
+    return cls
+
+
+class _Node:
+    """An executed operation on the tape: the way from a tensor back to its inputs."""
+
+    __slots__ = ("operation", "parents", "module")
+
+    def __init__(self, operation: Operation, parents: tuple[Tensor, ...], module: str) -> None:
+        self.operation: Operation | None = operation
+        self.parents = parents
+        self.module = module
+
+
+class Tensor:
+    """An array on the tape: float32 values, or integers with one exponent (DFP).
+
+    Parameters
+    ----------
+    data : float32 array, DFP, or anything NumPy turns into a float array
+        Float64 and integer input is converted to float32; DFP stays as it is.
+    requires_grad : bool
+        Whether ``backward()`` leaves a gradient in ``grad``.
+    grad_site : quantisation site or None
+        Where gradients that reach this tensor in several parts (or in float32) are made one DFP gradient. The modules of an integer recipe set it.
+    strict : bool
+        Raise :class:`qnn.errors.StrictError` at an operation that would turn these integers into floats.
+
+    Bit-exactness: the tape adds nothing of its own. DFP gradients of several consumers are summed exactly and rounded once (clause ADD-1);
+    float32 gradients are added in the order in which the consumers are visited, the reverse of execution.
+    """
+
+    __array_priority__ = 1000.0
+
+    def __init__(
+        self,
+        data: Any,
+        requires_grad: bool = False,
+        *,
+        grad_site: GradientSum | None = None,
+        strict: bool = False,
+        name: str = "",
+    ) -> None:
+        self.data: Array
+        if isinstance(data, Tensor):
+            data = data.data
+        if isinstance(data, DFP):
+            self.data = data
+        else:
+            array = np.asarray(data)
+            if array.dtype == object or array.dtype.kind not in "fiub":
+                raise TypeError(
+                    f"got data of dtype {array.dtype} for a Tensor; allowed are numbers (they become float32) or a DFP: "
+                    "convert the data first"
+                )
+            self.data = np.asarray(array, dtype=np.float32)
+        self.requires_grad = requires_grad
+        self.grad: Array | None = None
+        self.grad_site = grad_site
+        self.strict = strict
+        self.name = name
+        self._node: _Node | None = None
+        self._hooks: list[Callable[[Array], Array | None]] = []
+        self._retain = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return tuple(self.data.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def is_integer(self) -> bool:
+        """True for integers with an exponent, False for float32."""
+        return isinstance(self.data, DFP)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        label = f" {self.name!r}" if self.name else ""
+        made = f", made by {self._node.operation.name}" if self._node and self._node.operation else ""
+        return f"Tensor{label}({describe(self.data)}{made})"
+
+    def numpy(self) -> NDArray[np.float32]:
+        """Values as a float32 array (exact for DFP of up to 16 bits); never part of the tape."""
+        return self.data.to_float() if isinstance(self.data, DFP) else self.data
+
+    def item(self) -> float:
+        """The one value of a tensor with one element."""
+        if self.size != 1:
+            raise ValueError(f"got a tensor of shape {self.shape} for item(); allowed is one element: index or reduce it first")
+        return float(self.numpy().reshape(-1)[0])
+
+    def detach(self) -> Tensor:
+        """The same data, off the tape."""
+        return Tensor(self.data, grad_site=self.grad_site, strict=self.strict, name=self.name)
+
+    def retain_grad(self) -> Tensor:
+        """Keep the gradient of this tensor although it is not a leaf."""
+        self._retain = True
+        return self
+
+    def register_hook(self, hook: Callable[[Array], Array | None]) -> Callable[[], None]:
+        """Call ``hook(gradient)`` when the gradient of this tensor is complete; a returned array replaces it.
+
+        Returns
+        -------
+        callable
+            Removes the hook.
+        """
+        self._hooks.append(hook)
+        return lambda: self._hooks.remove(hook)
+
+    def backward(self, gradient: Any = None) -> None:
+        """Run the tape backwards from this tensor and leave gradients in the leaves.
+
+        Parameters
+        ----------
+        gradient : float32 array or DFP, optional
+            Gradient of the final result with respect to this tensor; 1 for a tensor with one element.
+        """
+        if gradient is None:
+            if self.size != 1:
+                raise ValueError(
+                    f"got backward() on shape {self.shape} without a gradient; it is implied only for one element: "
+                    "pass gradient= of the same shape"
+                )
+            gradient = np.ones(self.shape, np.float32)
+        if isinstance(gradient, Tensor):
+            gradient = gradient.data
+        if not isinstance(gradient, DFP):
+            gradient = np.asarray(gradient, np.float32)
+        if tuple(gradient.shape) != self.shape:
+            raise ValueError(f"got a gradient of shape {gradient.shape}; it must have the tensor's shape {self.shape}: reshape it")
+        if self._node is None and not self.requires_grad:
+            raise RuntimeError("got backward() on a tensor that no recorded operation made; run the forward pass outside no_grad()")
+        pending: dict[int, list[Gradient]] = {id(self): [gradient]}
+        for tensor in _reverse_order(self):
+            parts = pending.pop(id(tensor), None)
+            if parts is None:
+                continue
+            total = _combine(tensor, parts)
+            if tensor._hooks and isinstance(total, ExactSum):
+                total = total.to_float32()
+            for hook in tensor._hooks:
+                replaced = hook(total)
+                total = total if replaced is None else replaced
+            if tensor._node is None or tensor._retain:
+                tensor._accumulate(total)
+            if tensor._node is not None:
+                _step_back(tensor, tensor._node, total, pending)
+
+    def _accumulate(self, gradient: Gradient) -> None:
+        total = gradient if self.grad is None else _combine(self, [self.grad, gradient])
+        self.grad = total.to_float32() if isinstance(total, ExactSum) else total
+
+    def zero_grad(self) -> None:
+        """Forget the gradient."""
+        self.grad = None
+
+    # The usual arithmetic; the operations register themselves by name in ``qnn.ops``.
+    def __add__(self, other: Any) -> Tensor:
+        return _call("add", self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Tensor:
+        return _call("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return _call("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return _call("multiply", self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return _call("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return _call("divide", other, self)
+
+    def __neg__(self) -> Tensor:
+        return _call("subtract", 0.0, self)
+
+    def __pow__(self, exponent: float) -> Tensor:
+        return _call("power", self, exponent=exponent)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return _call("matmul", self, other)
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return _call("getitem", self, key=key)
+
+    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        """Sum over axes."""
+        return _call("sum", self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        """Mean over axes."""
+        total = self.sum(axis, keepdims)
+        return total * (float(total.size) / float(self.size))
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements in another shape; one entry may be -1."""
+        wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        return _call("reshape", self, shape=tuple(wanted))
+
+    def transpose(self, *axes: int) -> Tensor:
+        """Permute the axes; reversed without arguments."""
+        return _call("transpose", self, axes=axes or tuple(reversed(range(self.ndim))))
+
+    def exp(self) -> Tensor:
+        """Element-wise exponential (specified float32, clause F32)."""
+        return _call("exp", self)
+
+    def log(self) -> Tensor:
+        """Element-wise natural logarithm (specified float32, clause F32)."""
+        return _call("log", self)
+
+    def tanh(self) -> Tensor:
+        """Element-wise hyperbolic tangent (specified float32, clause F32)."""
+        return _call("tanh", self)
+
+    def sigmoid(self) -> Tensor:
+        """Element-wise logistic function (specified float32, clause F32)."""
+        return _call("sigmoid", self)
+
+    def relu(self) -> Tensor:
+        """max(x, 0)."""
+        return _call("relu", self)
+
+
+class Parameter(Tensor):
+    """A trained float32 array: master weights, biases, scale factors.
+
+    ``decay`` says whether weight decay applies. ``version`` counts replacements of ``data``, so that quantised copies know when they are stale.
+    ``initial`` is the bound of uniform values while they wait to be drawn by :func:`qnn.nn.initialize`; setting ``data`` clears it.
+    """
+
+    def __init__(
+        self, data: Any, *, decay: bool = True, name: str = "", initial: float | None = None
+    ) -> None:
+        self.version = 0
+        self._total: Gradient | None = None
+        super().__init__(data, requires_grad=True, name=name)
+        self.decay = decay
+        self.initial = initial
+
+    @property
+    def grad(self) -> Array | None:  # type: ignore[override]
+        """Gradient as float32, or None; exact partial sums are converted here, once."""
+        return self._total.to_float32() if isinstance(self._total, ExactSum) else self._total
+
+    @grad.setter
+    def grad(self, value: Gradient | None) -> None:
+        self._total = value
+
+    def _accumulate(self, gradient: Gradient) -> None:
+        self._total = gradient if self._total is None else _combine(self, [self._total, gradient])
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if key == "data":
+            object.__setattr__(self, "version", self.version + 1)
+            object.__setattr__(self, "initial", None)
+        object.__setattr__(self, key, value)
+
+
+def apply(operation: Operation, *inputs: Tensor, grad_site: GradientSum | None = None, strict: bool = False) -> Tensor:
+    """Run an operation on tensors and put it on the tape.
+
+    Parameters
+    ----------
+    operation : Operation
+        A fresh instance; it keeps what its ``backward`` needs.
+    inputs : Tensor
+        Passed to ``forward`` as arrays.
+    grad_site, strict
+        Given to the output tensor, see :class:`Tensor`.
+    """
+    record = _State.recording and any(t.requires_grad for t in inputs)
+    operation.needs = tuple(record and t.requires_grad for t in inputs)
+    arrays = [t.data for t in inputs]
+    data = operation.forward(*arrays)
+    out = Tensor(data, requires_grad=record, grad_site=grad_site, strict=strict)
+    module = current_module()
+    if record:
+        out._node = _Node(operation, inputs, module)
+    for entries in _State.traces:
+        entries.append(TraceEntry(operation, module, arrays, out.data))
+    return out
+
+
+def _call(name: str, *inputs: Any, **options: Any) -> Tensor:
+    """Run a registered float operation on tensors or numbers."""
+    tensors = [leave_integers(t, name) for t in inputs]
+    return apply(REGISTRY[name](**options), *tensors)
+
+
+def leave_integers(value: Any, operation: str) -> Tensor:
+    """Turn a tensor into float32 for an operation that has no integer form; refuse under ``strict``."""
+    tensor = value if isinstance(value, Tensor) else Tensor(value)
+    if not tensor.is_integer:
+        return tensor
+    if tensor.strict:
+        raise StrictError(
+            f"got {describe(tensor.data)} for `{operation}`"
+            f"{' in ' + current_module() if current_module() else ''}, which works in float32; under strict integers stay integers: "
+            "use a module of qnn.nn with the recipe, convert on purpose with nn.Dequantize, or build the recipe with strict=False"
+        )
+    return apply(REGISTRY["dequantize"](site=tensor.grad_site), tensor)
+
+
+def _reverse_order(root: Tensor) -> list[Tensor]:
+    """Tensors that ``root`` depends on, each before its inputs; iterative, so depth is no limit."""
+    order: list[Tensor] = []
+    seen: set[int] = set()
+    stack: list[tuple[Tensor, bool]] = [(root, False)]
+    while stack:
+        tensor, done = stack.pop()
+        if done:
+            order.append(tensor)
+            continue
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        stack.append((tensor, True))
+        if tensor._node is not None:
+            stack.extend((p, False) for p in tensor._node.parents if p.requires_grad)
+    return order[::-1]
+
+
+def _combine(tensor: Tensor, parts: list[Gradient]) -> Gradient:
+    """One gradient from the parts that several consumers sent."""
+    kinds = {type(part) for part in parts}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"got gradients of several kinds ({', '.join(sorted(k.__name__ for k in kinds))}) for {tensor!r}; one kind is allowed: "
+            "use nn.Dequantize so that the float branch sends integers"
+        )
+    integers = [p for p in parts if isinstance(p, DFP)]
+    if not integers:
+        total: Any = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        if not tensor.is_integer:
+            return total
+        return _site(tensor, parts).quantize(total.to_float32() if isinstance(total, ExactSum) else total)
+    if len(parts) == 1:
+        return integers[0]
+    return _site(tensor, parts).add(integers)
+
+
+def _site(tensor: Tensor, parts: Sequence[Gradient]) -> GradientSum:
+    if tensor.grad_site is None:
+        raise ValueError(
+            f"got {len(parts)} gradient part(s) to round for the integer tensor {tensor!r}, which has no site to do it; tensors made by modules "
+            "of an integer recipe have one: pass the value through such a module"
+        )
+    return tensor.grad_site
+
+
+def _step_back(tensor: Tensor, node: _Node, gradient: Gradient, pending: dict[int, list[Gradient]]) -> None:
+    """Send a finished gradient through the operation that made the tensor."""
+    operation = node.operation
+    if operation is None:
+        raise RuntimeError(
+            f"got a second backward() through {tensor!r}; its saved arrays are freed after the first: run the forward pass again"
+        )
+    with module_scope(node.module):
+        gradients = operation.backward(gradient)
+    if len(gradients) != len(node.parents):
+        raise ValueError(
+            f"got {len(gradients)} gradients from `{operation.name}`.backward; it has {len(node.parents)} inputs: return one each (None where there is none)"
+        )
+    for parent, part in zip(node.parents, gradients):
+        if part is None or not parent.requires_grad:
+            continue
+        if tuple(part.shape) != parent.shape:
+            raise ValueError(
+                f"got a gradient of shape {tuple(part.shape)} from `{operation.name}` for an input of shape {parent.shape}; the shapes must agree"
+            )
+        pending.setdefault(id(parent), []).append(part)
+    node.operation = None
+
+
+__all__ = [
+    "Array",
+    "ExactSum",
+    "Gradient",
+    "Operation",
+    "Parameter",
+    "Tensor",
+    "TraceEntry",
+    "apply",
+    "current_module",
+    "describe",
+    "is_recording",
+    "leave_integers",
+    "module_scope",
+    "no_grad",
+    "register",
+    "trace",
+]
