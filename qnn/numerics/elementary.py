@@ -44,7 +44,7 @@ def exp64(x: Float64) -> Float64:
 
     Notes
     -----
-    Bit-exactness: clause F32-4; nothing may vary.
+    Bit-exactness: clause FLT-4; nothing may vary.
     """
     n = np.rint(x * _STEPS_PER_UNIT)
     r = (x - n * _STEP_HIGH) - n * _STEP_LOW
@@ -60,7 +60,7 @@ def exp32(x: Float32) -> Float32:
 
     Notes
     -----
-    Measured error: see clause F32-4.  Bit-exactness: clause F32-4; nothing may vary.
+    Measured error: see clause FLT-4.  Bit-exactness: clause FLT-4; nothing may vary.
     """
     return _narrow(exp64(_limited(x, 120.0)), x)
 
@@ -73,7 +73,7 @@ def log64(x: Float64) -> Float64:
 
     Notes
     -----
-    Bit-exactness: clause F32-5; nothing may vary.
+    Bit-exactness: clause FLT-5; nothing may vary.
     """
     fraction, exponent = np.frexp(x)  # exact
     z, e = fraction * 2.0, exponent - 1  # z in [1, 2)
@@ -93,7 +93,7 @@ def log32(x: Float32) -> Float32:
 
     Notes
     -----
-    Measured error: see clause F32-5.  Bit-exactness: clause F32-5; nothing may vary.
+    Measured error: see clause FLT-5.  Bit-exactness: clause FLT-5; nothing may vary.
     """
     wide = _wide(x)
     positive = (wide > 0) & np.isfinite(wide)
@@ -110,7 +110,7 @@ def tanh32(x: Float32) -> Float32:
 
     Notes
     -----
-    Measured error: see clause F32-6.  Bit-exactness: clause F32-6; nothing may vary.
+    Measured error: see clause FLT-6.  Bit-exactness: clause FLT-6; nothing may vary.
     """
     wide = _limited(x, 20.0)
     a = np.abs(wide)
@@ -126,7 +126,7 @@ def sigmoid32(x: Float32) -> Float32:
 
     Notes
     -----
-    Measured error: see clause F32-7.  Bit-exactness: clause F32-7; nothing may vary.
+    Measured error: see clause FLT-7.  Bit-exactness: clause FLT-7; nothing may vary.
     """
     return _narrow(1.0 / (1.0 + exp64(-_limited(x, 120.0))), x)
 
@@ -144,7 +144,7 @@ def cos_pi(numerator: int, denominator: int) -> float:
 
     Notes
     -----
-    Measured error: see clause F32-8.  Bit-exactness: clause F32-8; nothing may vary.
+    Measured error: see clause FLT-8.  Bit-exactness: clause FLT-8; nothing may vary.
     """
     if denominator < 1:
         raise ValueError(f"got the denominator {denominator}; it must be at least 1; pass the number of steps")
@@ -165,7 +165,7 @@ def power64(base: float, n: int) -> float:
 
     Notes
     -----
-    Bit-exactness: clause F32-9; nothing may vary.
+    Bit-exactness: clause FLT-9; nothing may vary.
     """
     if n < 0:
         raise ValueError(f"got the power {n}; allowed is 0 or more; divide instead")

@@ -34,7 +34,7 @@ def to_float32_once(value: int | NDArray[Any]) -> Float32:
 
     Notes
     -----
-    Bit-exactness: clause F32-2; nothing may vary.  No detour through binary64, which would round twice.
+    Bit-exactness: clause FLT-2; nothing may vary.  No detour through binary64, which would round twice.
     """
     array = np.asarray(value)
     if array.dtype.kind == "i":
@@ -68,7 +68,7 @@ def scale_by_power(x: Float32 | np.float32 | float, exponent: int) -> Float32:
 
     Notes
     -----
-    Bit-exactness: clause F32-3; nothing may vary.  Done in binary64, where the product is exact, then rounded once.
+    Bit-exactness: clause FLT-3; nothing may vary.  Done in binary64, where the product is exact, then rounded once.
     """
     if not -400 <= exponent <= 400:
         raise ValueError(f"got a scaling by 2**{exponent}; allowed is -400 to 400; scale in two steps")
