@@ -75,7 +75,7 @@ def convolutions(draw: st.DrawFn) -> Conv:
 def conv_terms(x: np.ndarray, w_shape: tuple[int, ...], case: Conv):
     """All (output place, input place, weight place) triples of a convolution, by plain loops from the formula."""
     (sh, sw), (ph, pw), (dh, dw), groups = case.geometry
-    n, h, wid, c = x.shape
+    n, h, wid, _ = x.shape
     o, kh, kw, cg = w_shape
     oh, ow = (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (wid + 2 * pw - dw * (kw - 1) - 1) // sw + 1
     for b, r, s, out, i, j, ch in itertools.product(*map(range, (n, oh, ow, o, kh, kw, cg))):
@@ -193,7 +193,7 @@ def test_gemm_takes_any_layout_and_leaves_its_operands_alone():
 @pytest.mark.clause("MAC-4")
 @given(convolutions())
 def test_conv2d_is_the_sum_of_python_integers(case):
-    o, kh, kw, cg = case.w.shape
+    _, kh, kw, cg = case.w.shape
     expected = int_zeros(case.g.shape)
     for out, inp, weight in conv_terms(case.x, case.w.shape, case):
         expected[out] += int(case.x[inp]) * int(case.w[weight])
