@@ -68,10 +68,12 @@ def _keep(path: Path, keep_as: Path) -> None:
         # No hard links on this file system: rename, so that `path` is missing for a moment and `keep_as` is not.
         os.replace(path, keep_as)
         return
-    os.replace(link, keep_as)
-    # Renaming a link over another link to the same file does nothing and leaves both names (POSIX).
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(link)
+    try:
+        os.replace(link, keep_as)
+    finally:
+        # Renaming a link over another link to the same file does nothing and leaves both names (POSIX).
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(link)
 
 
 def sync_folder(folder: Path) -> None:
