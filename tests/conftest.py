@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# The helpers of tests/spec (oracle.py, generators.py) are imported by plain name, also by other test folders.
+sys.path.insert(0, str(Path(__file__).resolve().parent / "spec"))
 
 # "ci" is the default: the same examples on every run and machine, no timing. "thorough" is for nightly runs:
 # HYPOTHESIS_PROFILE=thorough python -m pytest -m "slow or not slow"
