@@ -44,8 +44,10 @@ class Part:
 
 # The table of extensions. One that fails to build does not touch the other.
 EPILOGUE = ("qnn_epilogue.c", "qnn_epilogue_avx2.c", "qnn_noise.c", "qnn_noise_avx2.c")
+MAC = ("qnn_gemm.c", "qnn_gemm_output.c", "qnn_gemm_tile_c.c", "qnn_gemm_tile_avx2.c", "qnn_conv.c", "qnn_conv_plan.c",
+       "qnn_conv_weight.c")
 PARTS = (
-    Part("_mac", EPILOGUE),
+    Part("_mac", MAC + EPILOGUE),
     Part("_elem", EPILOGUE),
 )
 
@@ -105,16 +107,11 @@ class BuildExt(build_ext):
             return
         unix = self.compiler.compiler_type != "msvc"
         compile_args, link_args = self._flags(unix)
-        ready = []
+        self.extensions = [ext for ext in self.extensions if self._translate(ext, required)]
         for ext in self.extensions:
-            translated = self._translate(ext, required)
-            if translated is None:
-                continue
-            translated.optional = not required
-            translated.extra_compile_args = compile_args
-            translated.extra_link_args = link_args
-            ready.append(translated)
-        self.extensions = ready
+            ext.optional = not required
+            ext.extra_compile_args = compile_args
+            ext.extra_link_args = link_args
         if unix:
             self._install_flags_per_file()
         super().build_extensions()
@@ -156,20 +153,20 @@ class BuildExt(build_ext):
                 return False
         return True
 
-    def _translate(self, ext: Extension, required: bool) -> Extension | None:
+    def _translate(self, ext: Extension, required: bool) -> bool:
+        """Let Cython write the C file of the binding; return whether that worked."""
         try:
+            import numpy
             from Cython.Build import cythonize
 
             directives = dict(DIRECTIVES, boundscheck=flag("QNN_DEBUG"))
-            translated = cythonize([ext], compiler_directives=directives, quiet=True)[0]
+            ext.sources = cythonize([ext], compiler_directives=directives, quiet=True)[0].sources
         except Exception as error:
             self._give_up(required, f"{ext.name} could not be translated ({type(error).__name__}: {error})")
-            return None
-        import numpy
-
-        translated.include_dirs.append(numpy.get_include())
-        translated.define_macros.append(("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"))
-        return translated
+            return False
+        ext.include_dirs.append(numpy.get_include())
+        ext.define_macros.append(("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"))
+        return True
 
     def _install_flags_per_file(self) -> None:
         """Warnings for our own C, none for what Cython writes."""

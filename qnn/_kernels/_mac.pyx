@@ -1,0 +1,342 @@
+"""Binding of the multiply-accumulate kernels: checks arrays and geometry, lets the interpreter go on, calls plain C."""
+
+import operator as _operator
+
+import numpy as _np
+
+cimport numpy as cnp
+
+from qnn.numerics.exponent import Counts as _Counts
+from qnn.numerics.mac import accumulator_dtype as _accumulator_dtype
+from qnn.numerics.mac import check_conv_shapes as _check_conv_shapes
+from qnn.numerics.mac import conv_output_hw as _conv_output_hw
+
+include "_target.pxi"
+
+cnp.import_array()
+
+cdef extern from "qnn_cpu.h" nogil:
+    ctypedef struct qnn_cpu:
+        int avx2
+        int fma
+        int avx512f
+        int avx512bw
+        int avx512vnni
+    qnn_cpu qnn_cpu_features() noexcept
+    const char *QNN_COMPILER
+
+cdef extern from "qnn_parallel.h" nogil:
+    int qnn_has_openmp() noexcept
+
+cdef extern from "qnn_gemm.h" nogil:
+    ctypedef struct qnn_isa:
+        pass
+    ctypedef struct qnn_output:
+        int wide
+        void *data
+        const qnn_target *target
+        const int64_t *bias
+        int64_t columns
+    ctypedef struct qnn_gemm_problem:
+        const void *a
+        const void *b
+        int a_bytes
+        int b_bytes
+        int trans_a
+        int trans_b
+        int64_t m
+        int64_t n
+        int64_t k
+    ctypedef struct qnn_conv_shape:
+        int64_t images
+        int64_t h
+        int64_t w
+        int64_t channels
+        int64_t filters
+        int64_t kh
+        int64_t kw
+        int64_t oh
+        int64_t ow
+        int64_t stride_y
+        int64_t stride_x
+        int64_t pad_y
+        int64_t pad_x
+        int64_t dilation_y
+        int64_t dilation_x
+        int64_t groups
+    const qnn_isa *qnn_isa_c() noexcept
+    const qnn_isa *qnn_isa_avx2() noexcept
+    int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
+                 qnn_counts *counts) noexcept
+    int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *weights,
+                   int w_bytes, const qnn_output *output, int threads, qnn_counts *counts) noexcept
+    int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *g, int g_bytes, const void *weights,
+                              int w_bytes, const qnn_output *output, int threads, qnn_counts *counts) noexcept
+    int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *g,
+                               int g_bytes, int wide, void *out, int threads) noexcept
+
+cdef int _threads = 1
+cdef int64_t _LARGEST = 2**31 - 1
+
+
+def set_threads(int count):
+    """Use at most `count` threads from now on; the dispatch has checked the number."""
+    global _threads
+    _threads = count
+
+
+def build_info():
+    """Return the compiler, whether OpenMP is built in, and the features of this processor that kernels look at."""
+    cdef qnn_cpu cpu = qnn_cpu_features()
+    found = [("avx2", cpu.avx2), ("fma", cpu.fma), ("avx512f", cpu.avx512f), ("avx512bw", cpu.avx512bw),
+             ("avx512vnni", cpu.avx512vnni)]
+    return {"compiler": QNN_COMPILER.decode(), "openmp": bool(qnn_has_openmp()),
+            "cpu_features": [name for name, there in found if there]}
+
+
+def paths():
+    """Return the compiled paths that this processor can run."""
+    return ["c", "avx2"] if qnn_cpu_features().avx2 and qnn_isa_avx2() != NULL else ["c"]
+
+
+cdef cnp.ndarray _operand(object array, str name, int dimensions):
+    """An int8 or int16 array in C order, copied if it is not contiguous."""
+    if not isinstance(array, _np.ndarray):
+        raise TypeError(f"got {type(array).__name__} for {name}; it must be a NumPy array of int8 or int16; convert it")
+    if array.dtype != _np.int8 and array.dtype != _np.int16:
+        raise TypeError(f"got dtype {array.dtype} for {name}; allowed are int8 and int16; quantise first")
+    if array.ndim != dimensions:
+        raise ValueError(f"got {name} of shape {array.shape}; it must have {dimensions} axes; reshape it")
+    return _np.ascontiguousarray(array)
+
+
+cdef int _bytes(cnp.ndarray array):
+    return <int>cnp.PyArray_ITEMSIZE(array)
+
+
+cdef int _is_wide(int64_t k, int na, int nb) except -1:
+    """Whether exact sums of k products need int64 (clause MAC-1)."""
+    return _accumulator_dtype(k, 8 * na, 8 * nb) == _np.int64
+
+
+cdef tuple _pair(object values, str name, int64_t lowest):
+    """Two whole numbers of an argument such as stride, checked against what the kernels count with."""
+    try:
+        first, second = values
+        first, second = _operator.index(first), _operator.index(second)
+    except (TypeError, ValueError):
+        raise TypeError(f"got {name} {values!r}; it must be a pair of whole numbers, (vertical, horizontal); pass a tuple") from None
+    if min(first, second) < lowest or max(first, second) > _LARGEST:
+        raise ValueError(f"got {name} {values!r}; allowed are {lowest} to {_LARGEST}; correct it")
+    return first, second
+
+
+cdef object _empty(tuple shape, int wide):
+    return _np.empty(shape, _np.int64 if wide else _np.int32)
+
+
+cdef class _Sink:
+    """Where a kernel's exact sums go: a new array of sums, or of requantised integers with their counts."""
+    cdef qnn_output output
+    cdef qnn_target target
+    cdef qnn_counts counts
+    cdef object array, bias, alive
+    cdef int requantize
+
+    @staticmethod
+    cdef _Sink make(tuple shape, int wide, object target, object exponent, object bias):
+        cdef _Sink sink = _Sink.__new__(_Sink)
+        cdef cnp.ndarray array
+        sink.requantize = target is not None
+        sink.output.wide = wide
+        sink.output.columns = shape[len(shape) - 1]
+        sink.output.target = NULL
+        sink.output.bias = NULL
+        sink.counts.nonzero = sink.counts.overflow = sink.counts.overflow_double = sink.counts.saturated = 0
+        if sink.requantize:
+            sink.array = _np.empty(shape, _np.int8 if target.bits <= 8 else _np.int16)
+            exponent = _operator.index(exponent)
+            if isinstance(target.noise, _np.ndarray) and target.noise.shape != shape and target.rounding == QNN_STOCHASTIC:
+                raise ValueError(
+                    f"got noise words of shape {target.noise.shape} for a result of shape {shape}; both must be equal; "
+                    "pass one word per element"
+                )
+            sink.alive = fill_target(&sink.target, target, exponent, 1, sink.array.size)
+            sink.output.target = &sink.target
+            sink._set_bias(bias)
+        else:
+            sink.array = _empty(shape, wide)
+        array = sink.array
+        sink.output.data = cnp.PyArray_DATA(array)
+        return sink
+
+    cdef int _set_bias(self, object bias) except -1:
+        cdef cnp.ndarray array
+        if bias is None:
+            return 0
+        if not isinstance(bias, _np.ndarray) or bias.dtype != _np.int64:
+            got = getattr(bias, "dtype", type(bias).__name__)
+            raise TypeError(f"got a bias of type {got}; it must be an int64 array on the accumulator's grid; convert it")
+        if bias.shape != (self.output.columns,):
+            raise ValueError(f"got a bias of shape {bias.shape}; it must be ({self.output.columns},), one per output column; "
+                             "reshape it")
+        array = _np.ascontiguousarray(bias)
+        self.bias = array
+        self.output.bias = <const int64_t *>cnp.PyArray_DATA(array)
+        return 0
+
+    cdef object result(self, int status):
+        if status:
+            raise MemoryError("got no memory for the kernel's buffers; they need about the size of the packed weights; "
+                              "free some memory or use smaller batches")
+        if not self.requantize:
+            return self.array
+        return self.array, _Counts(total=self.array.size, nonzero=self.counts.nonzero, overflow=self.counts.overflow,
+                                   overflow_double=self.counts.overflow_double, saturated=self.counts.saturated)
+
+
+cdef class Kernels:
+    """The operations of one compiled path, with the names and arguments of the dispatch table.
+
+    Parameters
+    ----------
+    path : str
+        One of :func:`paths`.
+    """
+    cdef const qnn_isa *isa
+
+    def __cinit__(self, str path):
+        if path not in paths():
+            raise ValueError(f"got path {path!r}; this machine can run {paths()}; use one of these")
+        self.isa = qnn_isa_avx2() if path == "avx2" else qnn_isa_c()
+
+    cdef object _gemm(self, object left, object right, int trans_a, int trans_b, object target, object exponent, object bias):
+        cdef cnp.ndarray a = _operand(left, "a", 2), b = _operand(right, "b", 2)
+        cdef qnn_gemm_problem p
+        cdef _Sink sink
+        cdef int status = 0, threads = _threads
+        p.a, p.b, p.a_bytes, p.b_bytes = cnp.PyArray_DATA(a), cnp.PyArray_DATA(b), _bytes(a), _bytes(b)
+        p.trans_a, p.trans_b = trans_a, trans_b
+        p.m, p.k = cnp.PyArray_DIM(a, 1 if trans_a else 0), cnp.PyArray_DIM(a, 0 if trans_a else 1)
+        p.n = cnp.PyArray_DIM(b, 0 if trans_b else 1)
+        if cnp.PyArray_DIM(b, 1 if trans_b else 0) != p.k:
+            raise ValueError(
+                f"got inner sizes {p.k} (a) and {cnp.PyArray_DIM(b, 1 if trans_b else 0)} (b); they must be equal; "
+                "check the shapes and the trans_a/trans_b flags"
+            )
+        sink = _Sink.make((p.m, p.n), _is_wide(p.k, p.a_bytes, p.b_bytes), target, exponent, bias)
+        if sink.array.size:
+            with nogil:
+                status = qnn_gemm(self.isa, &p, &sink.output, threads, &sink.counts)
+        return sink.result(status)
+
+    def gemm(self, a, b, bint trans_a=False, bint trans_b=False):
+        """See :func:`qnn.numerics.mac.gemm`; the same bits."""
+        return self._gemm(a, b, trans_a, trans_b, None, None, None)
+
+    def gemm_requantize(self, a, b, bint trans_b, bias, exponent, target not None):
+        """See :func:`qnn._kernels.mac.gemm_requantize`; the same bits."""
+        return self._gemm(a, b, False, trans_b, target, exponent, bias)
+
+    cdef object _conv2d(self, object data, object weights, object stride, object padding, object dilation, object groups,
+                        object target, object exponent, object bias):
+        cdef cnp.ndarray x = _operand(data, "x", 4), w = _operand(weights, "w", 4)
+        cdef qnn_conv_shape s
+        cdef _Sink sink
+        cdef int status = 0, threads = _threads, xb = _bytes(x), wb = _bytes(w)
+        _fill_shape(&s, data.shape, weights.shape, stride, padding, dilation, groups)
+        sink = _Sink.make((s.images, s.oh, s.ow, s.filters), _is_wide(s.kh * s.kw * (s.channels // s.groups), xb, wb),
+                          target, exponent, bias)
+        if sink.array.size:
+            with nogil:
+                status = qnn_conv2d(self.isa, &s, cnp.PyArray_DATA(x), xb, cnp.PyArray_DATA(w), wb, &sink.output, threads,
+                                    &sink.counts)
+        return sink.result(status)
+
+    def conv2d(self, x, w, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+        """See :func:`qnn.numerics.mac.conv2d`; the same bits."""
+        return self._conv2d(x, w, stride, padding, dilation, groups, None, None, None)
+
+    def conv2d_requantize(self, x, w, bias, exponent, target not None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+        """See :func:`qnn._kernels.mac.conv2d_requantize`; the same bits."""
+        return self._conv2d(x, w, stride, padding, dilation, groups, target, exponent, bias)
+
+    cdef object _input_grad(self, object grad, object weights, object input_hw, object stride, object padding, object dilation,
+                            object groups, object target, object exponent):
+        cdef cnp.ndarray g = _operand(grad, "g", 4), w = _operand(weights, "w", 4)
+        cdef qnn_conv_shape s
+        cdef _Sink sink
+        cdef int status = 0, threads = _threads, gb = _bytes(g), wb = _bytes(w)
+        height, width = _pair(input_hw, "input_hw", 1)
+        groups = _operator.index(groups)
+        _fill_shape(&s, (grad.shape[0], height, width, weights.shape[3] * groups), weights.shape, stride, padding, dilation, groups)
+        _check_output(grad.shape, &s)
+        sink = _Sink.make((s.images, s.h, s.w, s.channels), _is_wide(s.kh * s.kw * (s.filters // s.groups), gb, wb),
+                          target, exponent, None)
+        if sink.array.size:
+            with nogil:
+                status = qnn_conv2d_input_grad(self.isa, &s, cnp.PyArray_DATA(g), gb, cnp.PyArray_DATA(w), wb, &sink.output,
+                                               threads, &sink.counts)
+        return sink.result(status)
+
+    def conv2d_input_grad(self, g, w, input_hw, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+        """See :func:`qnn.numerics.mac.conv2d_input_grad`; the same bits."""
+        return self._input_grad(g, w, input_hw, stride, padding, dilation, groups, None, None)
+
+    def conv2d_input_grad_requantize(self, g, w, input_hw, exponent, target not None, stride=(1, 1), padding=(0, 0),
+                                     dilation=(1, 1), groups=1):
+        """See :func:`qnn._kernels.mac.conv2d_input_grad_requantize`; the same bits."""
+        return self._input_grad(g, w, input_hw, stride, padding, dilation, groups, target, exponent)
+
+    def conv2d_weight_grad(self, x, g, kernel_hw, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+        """See :func:`qnn.numerics.mac.conv2d_weight_grad`; the same bits."""
+        cdef cnp.ndarray data = _operand(x, "x", 4), grad = _operand(g, "g", 4), out
+        cdef qnn_conv_shape s
+        cdef int status = 0, threads = _threads, xb = _bytes(data), gb = _bytes(grad), wide
+        height, width = _pair(kernel_hw, "kernel_hw", 1)
+        groups = _operator.index(groups)
+        _fill_shape(&s, x.shape, (g.shape[3], height, width, x.shape[3] // max(groups, 1)), stride, padding, dilation, groups)
+        _check_output(g.shape, &s)
+        wide = _is_wide(s.images * s.oh * s.ow, xb, gb)
+        out = _empty((s.filters, s.kh, s.kw, s.channels // s.groups), wide)
+        if out.size:
+            with nogil:
+                status = qnn_conv2d_weight_grad(self.isa, &s, cnp.PyArray_DATA(data), xb, cnp.PyArray_DATA(grad), gb, wide,
+                                                cnp.PyArray_DATA(out), threads)
+        if status:
+            raise MemoryError("got no memory for the sums of the weight gradient; they need 4 or 8 bytes per weight and thread; "
+                              "free some memory or use fewer threads")
+        return out
+
+
+cdef int _fill_shape(qnn_conv_shape *s, tuple x, tuple w, object stride, object padding, object dilation, object groups) except -1:
+    """Geometry of a convolution of x [N, H, W, C] with w [O, KH, KW, C // groups], checked by the specification's own code."""
+    groups = _operator.index(groups)
+    stride, padding, dilation = _pair(stride, "stride", 1), _pair(padding, "padding", 0), _pair(dilation, "dilation", 1)
+    _check_conv_shapes(x, w, groups)
+    out = _conv_output_hw(x[1:3], w[1:3], stride, padding, dilation)
+    s.images, s.h, s.w, s.channels = x
+    s.filters, s.kh, s.kw = w[0], w[1], w[2]
+    s.oh, s.ow = out
+    s.stride_y, s.stride_x = stride
+    s.pad_y, s.pad_x = padding
+    s.dilation_y, s.dilation_x = dilation
+    s.groups = groups
+    # One output takes no stride and one tap no dilation: with 1 instead, no buffer grows with them.
+    if s.oh == 1:
+        s.stride_y = 1
+    if s.ow == 1:
+        s.stride_x = 1
+    if s.kh == 1:
+        s.dilation_y = 1
+    if s.kw == 1:
+        s.dilation_x = 1
+    return 0
+
+
+cdef int _check_output(tuple got, qnn_conv_shape *s) except -1:
+    expected = (s.images, s.oh, s.ow, s.filters)
+    if got != expected:
+        raise ValueError(f"got an output gradient of shape {got}; the convolution's output has {expected}; "
+                         "check stride, padding and dilation")
+    return 0

@@ -1,0 +1,136 @@
+"""Multiply-accumulate operations of the dispatch table: the reference path, and the registration of the compiled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn.numerics import mac as numerics
+from qnn.numerics.dfp import Target, requantize
+from qnn.numerics.exponent import Counts
+
+Ints = NDArray[Any]
+Pair = tuple[int, int]
+
+
+def gemm_requantize(
+    a: Ints, b: Ints, trans_b: bool, bias: NDArray[np.int64] | None, exponent: int, target: Target
+) -> tuple[Ints, Counts]:
+    """Matrix product with one rounding: ``(a @ b + bias) * 2**exponent`` as n-bit integers.
+
+    Parameters
+    ----------
+    a : ndarray of int8 or int16 [M, K]
+    b : ndarray of int8 or int16 [K, N], or [N, K] with `trans_b`
+    bias : ndarray of int64 [N], optional
+        On the accumulators' grid.
+    exponent : int
+        Exponent of the accumulators: the sum of the operands' exponents.
+    target : Target
+        Element (i, j) has noise address ``i * N + j``.
+
+    Returns
+    -------
+    ints : ndarray of int8 or int16 [M, N]
+    counts : Counts
+
+    Raises
+    ------
+    TypeError, ValueError
+        Wrong dtypes or shapes; noise missing.
+
+    Notes
+    -----
+    Bit-exactness: clauses MAC-3 and REQ-1; nothing may vary.
+    """
+    return requantize(numerics.gemm(a, b, False, trans_b), exponent, target, bias=bias)
+
+
+def conv2d_requantize(
+    x: Ints,
+    w: Ints,
+    bias: NDArray[np.int64] | None,
+    exponent: int,
+    target: Target,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> tuple[Ints, Counts]:
+    """Convolution with one rounding of ``(conv2d(x, w) + bias) * 2**exponent``; x is NHWC, w is OHWI, bias int64 [O].
+
+    Returns
+    -------
+    ints : ndarray of int8 or int16 [N, OH, OW, O]
+    counts : Counts
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`qnn.numerics.mac.conv2d` and :func:`qnn.numerics.dfp.requantize`.
+
+    Notes
+    -----
+    Bit-exactness: clauses MAC-4 and REQ-1; nothing may vary.
+    """
+    return requantize(numerics.conv2d(x, w, stride, padding, dilation, groups), exponent, target, bias=bias)
+
+
+def conv2d_input_grad_requantize(
+    g: Ints,
+    w: Ints,
+    input_hw: Pair,
+    exponent: int,
+    target: Target,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> tuple[Ints, Counts]:
+    """Input gradient of a convolution with one rounding; g is NHWC [N, OH, OW, O], the result [N, H, W, C].
+
+    Returns
+    -------
+    ints : ndarray of int8 or int16 [N, H, W, C]
+    counts : Counts
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`qnn.numerics.mac.conv2d_input_grad` and :func:`qnn.numerics.dfp.requantize`.
+
+    Notes
+    -----
+    Bit-exactness: clauses MAC-5 and REQ-1; nothing may vary.
+    """
+    return requantize(numerics.conv2d_input_grad(g, w, input_hw, stride, padding, dilation, groups), exponent, target)
+
+
+REFERENCE: dict[str, Callable[..., Any]] = {
+    "gemm": numerics.gemm,
+    "gemm_requantize": gemm_requantize,
+    "conv2d": numerics.conv2d,
+    "conv2d_requantize": conv2d_requantize,
+    "conv2d_input_grad": numerics.conv2d_input_grad,
+    "conv2d_input_grad_requantize": conv2d_input_grad_requantize,
+    "conv2d_weight_grad": numerics.conv2d_weight_grad,
+}
+
+COMPILED: dict[str, dict[str, Callable[..., Any]]] = {}
+BUILD_INFO: dict[str, Any] = {}
+
+try:
+    from qnn._kernels import _mac
+except ImportError:
+
+    def set_threads(count: int) -> None:
+        """Nothing to tell: the reference path leaves threads to NumPy."""
+else:
+    set_threads = _mac.set_threads
+    BUILD_INFO.update(_mac.build_info())
+    for _path in _mac.paths():
+        _kernels = _mac.Kernels(_path)
+        COMPILED[_path] = {_name: getattr(_kernels, _name) for _name in REFERENCE}
