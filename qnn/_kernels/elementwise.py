@@ -1,0 +1,140 @@
+"""Registers every operation that is not an int8/int16 product: its definition, and its compiled twins where they exist.
+
+The definitions call :mod:`qnn.numerics`; the few that are one NumPy expression stand here. The compiled twins take the same
+arguments and give the same bits; whatever they cannot take (Python integers, float32 pooling) or must refuse (wrong
+types, shapes, NaN) they hand to the definition, so results and messages are the same on every path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn import numerics
+
+try:
+    from . import _elem  # type: ignore[attr-defined,unused-ignore]
+except ImportError:  # no compiler at installation: the definitions do everything
+    _elem = None
+
+Ints = NDArray[Any]
+
+__all__ = ["COMPILED", "REFERENCE", "set_threads"]
+
+
+def noise_u16(noise: numerics.Noise, count: int) -> NDArray[np.uint16]:
+    """Noise words ``noise.start`` to ``noise.start + count`` in u16 form (clauses NOI-3 to NOI-6)."""
+    return noise.u16(count)
+
+
+def int_range(x: Ints) -> tuple[int, int]:
+    """Smallest and largest integer of an array, (0, 0) for an empty one.
+
+    Raises
+    ------
+    TypeError
+        If the array holds no integers.
+    """
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "iuO":
+        got = getattr(x, "dtype", type(x).__name__)
+        raise TypeError(f"got {got} for int_range; it takes arrays of integers; use float_range for float32")
+    return (int(x.min()), int(x.max())) if x.size else (0, 0)
+
+
+def float_range(x: NDArray[np.float32]) -> tuple[float, float]:
+    """Smallest and largest value of a float32 array, (0.0, 0.0) for an empty one.
+
+    Raises
+    ------
+    TypeError
+        If the array is not float32.
+    ValueError
+        On NaN or infinity; the message has their number.
+    """
+    if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+        got = getattr(x, "dtype", type(x).__name__)
+        raise TypeError(f"got {got} for float_range; it takes float32 arrays; convert with x.astype(np.float32)")
+    bad = x.size - int(np.count_nonzero(np.isfinite(x)))
+    if bad:
+        nans = int(np.count_nonzero(np.isnan(x)))
+        raise ValueError(
+            f"got {nans} NaN and {bad - nans} infinite values among {x.size}; only finite values have a range; "
+            "find where they arise (a too high learning rate is the usual cause)"
+        )
+    return (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
+
+
+def relu(x: Ints) -> Ints:
+    """``max(x, 0)`` element by element, of the type of x (clause ACT-1)."""
+    return np.maximum(x, x.dtype.type(0))
+
+
+def relu_grad(g: Ints, y: Ints) -> Ints:
+    """``g`` where the ReLU's output ``y`` is positive, else 0 (clause ACT-1)."""
+    if g.shape != y.shape:
+        raise ValueError(f"got a gradient {g.shape} for an output {y.shape}; they must be equal; check the layer's input")
+    return np.where(y > 0, g, g.dtype.type(0))
+
+
+def clip_ints(x: Ints, lo: int, hi: int) -> Ints:
+    """``min(max(x, lo), hi)`` element by element, of the type of x; ``lo <= hi``, both may lie outside the type."""
+    if x.dtype.kind != "i":
+        raise TypeError(f"got {x.dtype} for clip_ints; it takes signed integers; quantise first")
+    if lo > hi:
+        raise ValueError(f"got limits {lo} to {hi}; the lower one must not be larger; swap them")
+    info = np.iinfo(x.dtype)
+    if lo > info.max or hi < info.min:
+        raise ValueError(f"got limits {lo} to {hi}, outside of {x.dtype}; the result would not fit; use a wider type")
+    return np.clip(x, x.dtype.type(max(lo, info.min)), x.dtype.type(min(hi, info.max)))
+
+
+REFERENCE: dict[str, Callable[..., Any]] = {
+    "quantize": numerics.quantize,
+    "requantize": numerics.requantize,
+    "add_requantize": numerics.add_requantize,
+    "noise_u16": noise_u16,
+    "int_range": int_range,
+    "float_range": float_range,
+    "channel_sums": numerics.channel_sums,
+    "channel_dots": numerics.channel_dots,
+    "normalize": numerics.normalize,
+    "normalize_grad": numerics.normalize_grad,
+    "scale": numerics.scale,
+    "max_pool": numerics.max_pool,
+    "max_pool_grad": numerics.max_pool_grad,
+    "sum_pool": numerics.sum_pool,
+    "sum_pool_grad": numerics.sum_pool_grad,
+    "relu": relu,
+    "relu_grad": relu_grad,
+    "clip_ints": clip_ints,
+    "shift_gemm": numerics.shift_gemm,
+    "shift_conv2d": numerics.shift_conv2d,
+    "xnor_gemm": numerics.xnor_gemm,
+    "xnor_conv2d": numerics.xnor_conv2d,
+    "pack_bits": numerics.pack_bits,
+    "bitplane_gemm": numerics.bitplane_gemm,
+}
+"""{operation: its definition}."""
+
+
+def _compiled() -> dict[str, dict[str, Callable[..., Any]]]:
+    """The compiled twins per path; ``avx2`` only on a processor that has it."""
+    if _elem is None:
+        return {}
+    _elem.set_reference(REFERENCE)
+    paths = {"c": 0, "avx2": 1} if _elem.has_avx2() else {"c": 0}
+    return {path: {op: partial(getattr(_elem, op), number) for op in _elem.OPERATIONS} for path, number in paths.items()}
+
+
+COMPILED: dict[str, dict[str, Callable[..., Any]]] = _compiled()
+"""{path: {operation: function}}; empty when the extension was not built."""
+
+
+def set_threads(number: int) -> None:
+    """Tell the extension how many threads it may use."""
+    if _elem is not None:
+        _elem.set_threads(number)
