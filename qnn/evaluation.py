@@ -1,0 +1,117 @@
+"""Evaluate a model on a data set: accuracy, exact loss, confusion matrix, and the examples it does worst on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn.data.dataset import Dataset
+from qnn.numerics.loss import LOSS_FRACTION_BITS, predict, softmax_cross_entropy
+from qnn.tensor import no_grad
+
+if TYPE_CHECKING:
+    from qnn.nn import Module
+
+WORST = 24
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model does on a data set.
+
+    Parameters
+    ----------
+    accuracy : float
+        Share of right predictions.
+    loss : float
+        Mean cross-entropy in nats, from an exact sum.
+    confusion : int64 [C, C]
+        Rows: true class; columns: predicted class.
+    predictions : int64 [N]
+        Predicted class per sample.
+    losses : int64 [N]
+        Loss per sample in units of 2^-20.
+    worst : int64 [M]
+        Samples of the largest loss, worst first, ties by position.
+    """
+
+    accuracy: float
+    loss: float
+    confusion: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    losses: NDArray[np.int64]
+    worst: NDArray[np.int64]
+
+    def to_json(self, dataset: Dataset) -> dict[str, Any]:
+        """The content of ``evaluation.json`` (see :mod:`qnn.runs`)."""
+        return {
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "classes": list(dataset.classes),
+            "confusion": self.confusion.tolist(),
+            "worst": [
+                {
+                    "index": int(i),
+                    "label": int(dataset.labels[i]),
+                    "predicted": int(self.predictions[i]),
+                    "loss": float(self.losses[i]) * 2.0**-LOSS_FRACTION_BITS,
+                }
+                for i in self.worst
+            ],
+        }
+
+
+def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluation:
+    """Run a model over a data set in evaluation mode; the model is left in the mode it was in.
+
+    Parameters
+    ----------
+    model : Module
+        Takes uint8 images [N, H, W, C], gives logits [N, classes].
+    dataset : Dataset
+        Images and labels.
+    batch_size : int
+        Images at a time, at least 1.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` is below 1, or the logits are not finite.
+
+    Notes
+    -----
+    Bit-exactness: clauses LOSS-1 to LOSS-3 and LOSS-5; in an integer recipe the batch size may vary, since exponents and
+    statistics are frozen.
+    """
+    if batch_size < 1:
+        raise ValueError(f"got batch_size {batch_size} for an evaluation; it must be at least 1; 256 is usual")
+    was_training = model.training
+    model.eval()
+    losses = np.empty(len(dataset), np.int64)
+    predictions = np.empty(len(dataset), np.int64)
+    try:
+        with no_grad():
+            for begin in range(0, len(dataset), batch_size):
+                part = slice(begin, begin + batch_size)
+                logits = model(dataset.images[part]).numpy()
+                losses[part], _ = softmax_cross_entropy(logits, dataset.labels[part])
+                predictions[part] = predict(logits)
+    finally:
+        model.train(was_training)
+    classes = len(dataset.classes)
+    confusion = np.bincount(dataset.labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
+    return Evaluation(
+        accuracy=int(np.trace(confusion)) / len(dataset),
+        loss=int(losses.sum()) * 2.0**-LOSS_FRACTION_BITS / len(dataset),
+        confusion=confusion.astype(np.int64),
+        predictions=predictions,
+        losses=losses,
+        worst=np.argsort(-losses, kind="stable")[:WORST],
+    )
