@@ -51,14 +51,18 @@ class Format:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.bits, int) and 2 <= self.bits <= 16):
-            raise ValueError(f"got bits={self.bits!r} for a format; allowed are 2 to 16: choose a width a DFP tensor has")
+            raise ValueError(
+                f"got bits={self.bits!r} for a format; allowed are 2 to 16: choose a width a DFP tensor has"
+            )
         object.__setattr__(self, "rounding", Rounding.parse(self.rounding))
         if self.noise not in ("philox", "lfsr16"):
             raise ValueError(f"got noise={self.noise!r}; allowed are 'philox' and 'lfsr16'")
         if not (isinstance(self.noise_bits, int) and 1 <= self.noise_bits <= 16):
             raise ValueError(f"got noise_bits={self.noise_bits!r}; allowed are 1 to 16")
         if not 0.0 <= self.r_max < 1.0:
-            raise ValueError(f"got r_max={self.r_max!r}; allowed is 0 <= r_max < 1: it is a rate of overflowing entries")
+            raise ValueError(
+                f"got r_max={self.r_max!r}; allowed is 0 <= r_max < 1: it is a rate of overflowing entries"
+            )
 
     def __str__(self) -> str:
         extra = f"/{self.noise}{self.noise_bits}" if self.rounding == Rounding.STOCHASTIC else ""
@@ -88,7 +92,8 @@ class Quantizer:
 
     Notes
     -----
-    Within a step every use quantises with the same exponent, and the counts of all uses add up; :meth:`advance` then applies the exponent rule
+    Within a step every use quantises with the same exponent, and the counts of all uses add up; :meth:`advance` then
+    applies the exponent rule
     once (clause EXP). Noise words are addressed by (seed, step, stream, element), where elements of a second use
     within the step follow those of the first, so a batch may be processed in parts.
 
@@ -106,7 +111,7 @@ class Quantizer:
     counts: Counts | None = None
     _pending: Counts | None = None
     _used: int = 0
-    _copy: tuple[Any, ...] | None = field(default=None, repr=False)
+    _copy: tuple[tuple[Any, ...], DFP] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -124,19 +129,17 @@ class Quantizer:
         """Rounding rule."""
         return self.format.rounding
 
-    # --- producing integers -------------------------------------------------------------------------------------------------
+    # --- producing integers ---
     def quantize(self, values: NDArray[np.float32]) -> DFP:
         """Quantise real values of any shape (clause RND); the first data fixes the first exponent."""
-        try:
-            return self.emit(
-                values.shape,
-                lambda target: _kernels.call("quantize", values, target),
-                lambda: first_exponent_float(*_kernels.call("float_range", values), self.bits),
-            )
-        except ValueError as error:
-            raise ValueError(f"{self.label}: {error}") from error
+        exponent = self._settle(lambda: self._first_of_values(values))
+        ints, counts = self._counted(values, exponent)
+        self._record(counts, values.shape)
+        return DFP(ints, exponent, self.bits)
 
-    def requantize(self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None) -> DFP:
+    def requantize(
+        self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None
+    ) -> DFP:
         """Requantise exact accumulators at ``exponent`` (clause REQ)."""
         return self.emit(
             acc.shape,
@@ -150,7 +153,7 @@ class Quantizer:
         return self.emit(
             parts[0].shape,
             lambda target: _kernels.call("add_requantize", pairs, target),
-            lambda: first_exponent_float(*_sum_range(parts), self.bits),
+            lambda: first_exponent_float(*_sum_range(parts), bits=self.bits),
         )
 
     def emit(
@@ -159,22 +162,31 @@ class Quantizer:
         make: Callable[[Target], tuple[NDArray[Any], Counts]],
         first: Callable[[], int | None],
     ) -> DFP:
-        """Let a kernel write this site's integers: ``make(target)`` writes and counts, ``first()`` finds a first exponent.
+        """Let a kernel write this site's integers.
 
-        ``first`` runs only while the site has seen no data; it returns None for all-zero data, which leaves the default.
+        ``make(target)`` writes and counts. ``first()`` finds a first exponent and runs only while the site has
+        seen no data; it returns None for all-zero data, which leaves the default.
         """
-        exponent = self.exponent
-        if not self.initialised:
-            found = first()
-            if found is not None:
-                exponent = found
-                if self.training:
-                    self.exponent, self.initialised = found, True
-        ints, counts = make(Target(exponent, self.bits, self.rounding, self._noise()))
+        exponent = self._settle(first)
+        ints, counts = make(self._target(exponent))
+        self._record(counts, shape)
+        return DFP(ints, exponent, self.bits)
+
+    def _settle(self, first: Callable[[], int | None]) -> int:
+        """Exponent of this step; in training the first data that is not all zero fixes it."""
+        if self.initialised or (found := first()) is None:
+            return self.exponent
+        if self.training:
+            self.exponent, self.initialised = found, True
+        return found
+
+    def _target(self, exponent: int) -> Target:
+        return Target(exponent, self.bits, self.rounding, self._noise())
+
+    def _record(self, counts: Counts, shape: tuple[int, ...]) -> None:
         if self.training:
             self._pending = counts if self._pending is None else self._pending + counts
             self._used += int(np.prod(shape, dtype=np.int64))
-        return DFP(ints, exponent, self.bits)
 
     def first_of_range(self, acc: NDArray[Any], exponent: int, divisor: int = 1) -> int | None:
         """Smallest exponent without overflow for exact accumulators (clause EXP)."""
@@ -193,46 +205,53 @@ class Quantizer:
         at_least : int, optional
             Lower bound of the exponent: a bias is not finer than the accumulator it is added to (clause REQ).
         """
-        key = (master.version, self.exponent, at_least, self.training, self.clock.step if self.clock else None)
+        key = (master.version, self.training, at_least)
         if self._copy is not None and self._copy[0] == key:
-            copy: DFP = self._copy[1]
-            return copy
-        if self.training and self._copy is not None and self._pending is not None and master.version != self._copy[0][0]:
+            return self._copy[1]
+        if self.training and self._copy is not None and self._copy[0][0] != master.version:
             raise RuntimeError(
                 f"{self.label}: the parameter changed but the step did not; exponents move once per step: "
                 "call run.advance() after optimizer.step()"
             )
-        values = np.ascontiguousarray(master.data)
-        if at_least is not None and self.initialised and self.exponent < at_least:
-            copy = self._coarser(values, at_least)
-        else:
-            copy = self.quantize(values)
-            if at_least is not None and copy.exponent < at_least:
-                self._pending, self._used = None, 0
-                copy = self._coarser(values, at_least)
-        key = (master.version, self.exponent, at_least, self.training, self.clock.step if self.clock else None)
+        values = np.ascontiguousarray(master.data, np.float32)
+        own = self._settle(lambda: self._first_of_values(values))
+        exponent = own if at_least is None else max(own, at_least)
+        ints, counts = self._counted(values, exponent)
+        if exponent != own:  # the exponent rule looks at the site's own exponent, not at the accumulator's grid
+            _, counts = self._counted(values, own)
+        self._record(counts, values.shape)
+        copy = DFP(ints, exponent, self.bits)
         self._copy = (key, copy)
         return copy
 
-    def _coarser(self, values: NDArray[np.float32], exponent: int) -> DFP:
-        """Quantise at a given coarser exponent, but count for the exponent rule at the site's own."""
-        ints, _ = _kernels.call("quantize", values, Target(exponent, self.bits, self.rounding, self._noise()))
-        if self.training:
-            _, counts = _kernels.call("quantize", values, Target(self.exponent, self.bits, self.rounding, self._noise()))
-            self._pending = counts if self._pending is None else self._pending + counts
-            self._used += values.size
-        return DFP(ints, exponent, self.bits)
+    def _counted(self, values: NDArray[np.float32], exponent: int) -> tuple[NDArray[Any], Counts]:
+        try:
+            ints, counts = _kernels.call("quantize", values, self._target(exponent))
+        except ValueError as error:
+            raise ValueError(f"{self.label}: {error}") from error
+        return ints, counts
+
+    def _first_of_values(self, values: NDArray[np.float32]) -> int | None:
+        """Smallest exponent without overflow for real values (clause EXP)."""
+        try:
+            low, high = _kernels.call("float_range", values)
+        except ValueError as error:
+            raise ValueError(f"{self.label}: {error}") from error
+        return first_exponent_float(low, high, self.bits)
 
     def _noise(self) -> Noise | None:
         if self.rounding != Rounding.STOCHASTIC:
             return None
         if self.clock is None or self.stream is None:
             raise RuntimeError(
-                f"{self.label} rounds stochastically but has no noise stream yet: call run = qnn.nn.prepare(model, criterion, seed=...) before the first step"
+                f"{self.label} rounds stochastically but has no noise stream yet: call run = qnn.nn.prepare(model, "
+                f"criterion, seed=...) before the first step"
             )
-        return Noise(self.format.noise, self.clock.seed, self.stream, self.clock.step, self._used, self.format.noise_bits)
+        return Noise(
+            self.format.noise, self.clock.seed, self.stream, self.clock.step, self._used, self.format.noise_bits
+        )
 
-    # --- time and state -----------------------------------------------------------------------------------------------------
+    # --- time and state ---
     def advance(self) -> None:
         """End the step: the counts of its data give the next exponent (clause EXP)."""
         if self._pending is not None:
@@ -265,11 +284,12 @@ class Quantizer:
 
 
 def _sum_range(parts: Sequence[DFP]) -> tuple[float, float]:
-    """Bounds (not attained in general) of a sum from the ranges of its parts would overstate it, so the sum itself is scanned in float64."""
+    """Bounds (not attained in general) of a sum from the ranges of its parts would overstate it, so the sum itself "
+    "is scanned in float64."""
     total = np.zeros(parts[0].shape, np.float64)
     for part in parts:
         total += np.ldexp(part.ints.astype(np.float64), part.exponent)
     return (float(total.min()), float(total.max())) if total.size else (0.0, 0.0)
 
 
-__all__ = ["Clock", "Format", "Quantizer", "ROLES"]
+__all__ = ["ROLES", "Clock", "Format", "Quantizer"]

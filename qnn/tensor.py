@@ -1,10 +1,11 @@
-"""Tensor, the tape and ``backward()``: a define-by-run engine whose tensors hold float32 arrays or integers with an exponent."""
+"""Tensor, the tape and ``backward()``: a define-by-run engine whose tensors hold float32 arrays or integers with "
+"an exponent."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Protocol, Union
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from qnn.errors import StrictError
 from qnn.numerics import DFP
 
-Array = Union[NDArray[np.float32], DFP]
+Array = NDArray[np.float32] | DFP
 
 
 class ExactSum:
@@ -23,7 +24,7 @@ class ExactSum:
     Bit-exactness: clause MAC-6; the sum is exact, :meth:`to_float32` rounds once to nearest even and scales exactly.
     """
 
-    __slots__ = ("ints", "exponent")
+    __slots__ = ("exponent", "ints")
 
     def __init__(self, ints: NDArray[Any], exponent: int) -> None:
         self.ints = ints
@@ -37,7 +38,8 @@ class ExactSum:
     def __add__(self, other: ExactSum) -> ExactSum:
         if other.exponent != self.exponent:
             raise ValueError(
-                f"got partial gradients at exponents {self.exponent} and {other.exponent}; parts of one step share their exponents: "
+                f"got partial gradients at exponents {self.exponent} and {other.exponent}; parts of one step share "
+                f"their exponents: "
                 "call run.advance() once per step, after optimizer.step(), and zero_grad() before the next step"
             )
         return ExactSum(self.ints.astype(np.int64) + other.ints, self.exponent)
@@ -47,11 +49,12 @@ class ExactSum:
         return np.ldexp(self.ints.astype(np.float32), self.exponent)
 
 
-Gradient = Union[NDArray[np.float32], DFP, ExactSum]
+Gradient = NDArray[np.float32] | DFP | ExactSum
 
 
 class GradientSum(Protocol):
-    """Where a DFP gradient that arrives in several parts, or in float32, becomes one DFP tensor (a quantisation site)."""
+    """Where a DFP gradient that arrives in several parts, or in float32, becomes one DFP tensor (a quantisation "
+    "site)."""
 
     def add(self, parts: Sequence[DFP]) -> DFP:
         """Exact sum of the parts, rounded once."""
@@ -135,7 +138,8 @@ def current_module() -> str:
 class Operation:
     """One differentiable operation: ``forward`` and ``backward`` side by side.
 
-    A subclass sets ``name``, keeps what it needs for the way back in ``self``, and is run by :func:`apply`. ``forward`` gets
+    A subclass sets ``name``, keeps what it needs for the way back in ``self``, and is run by :func:`apply`.
+    ``forward`` gets
     and returns arrays (float32 or DFP); ``backward`` gets the gradient of the output and returns one gradient per
     input (``None`` where there is none). ``self.needs[i]`` says whether input i wants a gradient.
     """
@@ -160,7 +164,7 @@ class Operation:
         return {}
 
 
-REGISTRY: dict[str, type[Operation]] = {}
+REGISTRY: dict[str, Callable[..., Operation]] = {}
 
 
 def register(cls: type[Operation]) -> type[Operation]:
@@ -174,7 +178,7 @@ def register(cls: type[Operation]) -> type[Operation]:
 class _Node:
     """An executed operation on the tape: the way from a tensor back to its inputs."""
 
-    __slots__ = ("operation", "parents", "module")
+    __slots__ = ("module", "operation", "parents")
 
     def __init__(self, operation: Operation, parents: tuple[Tensor, ...], module: str) -> None:
         self.operation: Operation | None = operation
@@ -192,11 +196,13 @@ class Tensor:
     requires_grad : bool
         Whether ``backward()`` leaves a gradient in ``grad``.
     grad_site : quantisation site or None
-        Where gradients that reach this tensor in several parts (or in float32) are made one DFP gradient. The modules of an integer recipe set it.
+        Where gradients that reach this tensor in several parts (or in float32) are made one DFP gradient. The
+        modules of an integer recipe set it.
     strict : bool
         Raise :class:`qnn.errors.StrictError` at an operation that would turn these integers into floats.
 
-    Bit-exactness: the tape adds nothing of its own. DFP gradients of several consumers are summed exactly and rounded once (clause ADD-1);
+    Bit-exactness: the tape adds nothing of its own. DFP gradients of several consumers are summed exactly and
+    rounded once (clause ADD-1);
     float32 gradients are added in the order in which the consumers are visited, the reverse of execution.
     """
 
@@ -220,7 +226,8 @@ class Tensor:
             array = np.asarray(data)
             if array.dtype == object or array.dtype.kind not in "fiub":
                 raise TypeError(
-                    f"got data of dtype {array.dtype} for a Tensor; allowed are numbers (they become float32) or a DFP: "
+                    f"got data of dtype {array.dtype} for a Tensor; allowed are numbers (they become float32) or a "
+                    f"DFP: "
                     "convert the data first"
                 )
             self.data = np.asarray(array, dtype=np.float32)
@@ -268,7 +275,9 @@ class Tensor:
     def item(self) -> float:
         """The one value of a tensor with one element."""
         if self.size != 1:
-            raise ValueError(f"got a tensor of shape {self.shape} for item(); allowed is one element: index or reduce it first")
+            raise ValueError(
+                f"got a tensor of shape {self.shape} for item(); allowed is one element: index or reduce it first"
+            )
         return float(self.numpy().reshape(-1)[0])
 
     def detach(self) -> Tensor:
@@ -311,9 +320,13 @@ class Tensor:
         if not isinstance(gradient, DFP):
             gradient = np.asarray(gradient, np.float32)
         if tuple(gradient.shape) != self.shape:
-            raise ValueError(f"got a gradient of shape {gradient.shape}; it must have the tensor's shape {self.shape}: reshape it")
+            raise ValueError(
+                f"got a gradient of shape {gradient.shape}; it must have the tensor's shape {self.shape}: reshape it"
+            )
         if self._node is None and not self.requires_grad:
-            raise RuntimeError("got backward() on a tensor that no recorded operation made; run the forward pass outside no_grad()")
+            raise RuntimeError(
+                "got backward() on a tensor that no recorded operation made; run the forward pass outside no_grad()"
+            )
         pending: dict[int, list[Gradient]] = {id(self): [gradient]}
         for tensor in _reverse_order(self):
             parts = pending.pop(id(tensor), None)
@@ -323,7 +336,7 @@ class Tensor:
             if tensor._hooks and isinstance(total, ExactSum):
                 total = total.to_float32()
             for hook in tensor._hooks:
-                replaced = hook(total)
+                replaced = hook(total)  # type: ignore[arg-type]  # an ExactSum became float32 above
                 total = total if replaced is None else replaced
             if tensor._node is None or tensor._retain:
                 tensor._accumulate(total)
@@ -415,13 +428,13 @@ class Tensor:
 class Parameter(Tensor):
     """A trained float32 array: master weights, biases, scale factors.
 
-    ``decay`` says whether weight decay applies. ``version`` counts replacements of ``data``, so that quantised copies know when they are stale.
-    ``initial`` is the bound of uniform values while they wait to be drawn by :func:`qnn.nn.initialize`; setting ``data`` clears it.
+    ``decay`` says whether weight decay applies. ``version`` counts replacements of ``data``, so that quantised
+    copies know when they are stale.
+    ``initial`` is the bound of uniform values while they wait to be drawn by :func:`qnn.nn.initialize`; setting
+    ``data`` clears it.
     """
 
-    def __init__(
-        self, data: Any, *, decay: bool = True, name: str = "", initial: float | None = None
-    ) -> None:
+    def __init__(self, data: Any, *, decay: bool = True, name: str = "", initial: float | None = None) -> None:
         self.version = 0
         self._total: Gradient | None = None
         super().__init__(data, requires_grad=True, name=name)
@@ -429,7 +442,7 @@ class Parameter(Tensor):
         self.initial = initial
 
     @property
-    def grad(self) -> Array | None:  # type: ignore[override]
+    def grad(self) -> Array | None:
         """Gradient as float32, or None; exact partial sums are converted here, once."""
         return self._total.to_float32() if isinstance(self._total, ExactSum) else self._total
 
@@ -486,8 +499,10 @@ def leave_integers(value: Any, operation: str) -> Tensor:
     if tensor.strict:
         raise StrictError(
             f"got {describe(tensor.data)} for `{operation}`"
-            f"{' in ' + current_module() if current_module() else ''}, which works in float32; under strict integers stay integers: "
-            "use a module of qnn.nn with the recipe, convert on purpose with nn.Dequantize, or build the recipe with strict=False"
+            f"{' in ' + current_module() if current_module() else ''}, which works in float32; under strict integers "
+            f"stay integers: "
+            "use a module of qnn.nn with the recipe, convert on purpose with nn.Dequantize, or build the recipe "
+            "with strict=False"
         )
     return apply(REGISTRY["dequantize"](site=tensor.grad_site), tensor)
 
@@ -516,7 +531,8 @@ def _combine(tensor: Tensor, parts: list[Gradient]) -> Gradient:
     kinds = {type(part) for part in parts}
     if len(kinds) > 1:
         raise ValueError(
-            f"got gradients of several kinds ({', '.join(sorted(k.__name__ for k in kinds))}) for {tensor!r}; one kind is allowed: "
+            f"got gradients of several kinds ({', '.join(sorted(k.__name__ for k in kinds))}) for {tensor!r}; one "
+            f"kind is allowed: "
             "use nn.Dequantize so that the float branch sends integers"
         )
     integers = [p for p in parts if isinstance(p, DFP)]
@@ -535,7 +551,8 @@ def _combine(tensor: Tensor, parts: list[Gradient]) -> Gradient:
 def _site(tensor: Tensor, parts: Sequence[Gradient]) -> GradientSum:
     if tensor.grad_site is None:
         raise ValueError(
-            f"got {len(parts)} gradient part(s) to round for the integer tensor {tensor!r}, which has no site to do it; tensors made by modules "
+            f"got {len(parts)} gradient part(s) to round for the integer tensor {tensor!r}, which has no site to do "
+            f"it; tensors made by modules "
             "of an integer recipe have one: pass the value through such a module"
         )
     return tensor.grad_site
@@ -546,20 +563,23 @@ def _step_back(tensor: Tensor, node: _Node, gradient: Gradient, pending: dict[in
     operation = node.operation
     if operation is None:
         raise RuntimeError(
-            f"got a second backward() through {tensor!r}; its saved arrays are freed after the first: run the forward pass again"
+            f"got a second backward() through {tensor!r}; its saved arrays are freed after the first: run the "
+            f"forward pass again"
         )
     with module_scope(node.module):
         gradients = operation.backward(gradient)
     if len(gradients) != len(node.parents):
         raise ValueError(
-            f"got {len(gradients)} gradients from `{operation.name}`.backward; it has {len(node.parents)} inputs: return one each (None where there is none)"
+            f"got {len(gradients)} gradients from `{operation.name}`.backward; it has {len(node.parents)} inputs: "
+            f"return one each (None where there is none)"
         )
-    for parent, part in zip(node.parents, gradients):
+    for parent, part in zip(node.parents, gradients, strict=True):
         if part is None or not parent.requires_grad:
             continue
         if tuple(part.shape) != parent.shape:
             raise ValueError(
-                f"got a gradient of shape {tuple(part.shape)} from `{operation.name}` for an input of shape {parent.shape}; the shapes must agree"
+                f"got a gradient of shape {tuple(part.shape)} from `{operation.name}` for an input of shape "
+                f"{parent.shape}; the shapes must agree"
             )
         pending.setdefault(id(parent), []).append(part)
     node.operation = None

@@ -66,18 +66,23 @@ def build(
         raise ConfigError(f"got model {name!r}; known are {', '.join(_BUILDERS)}{hint}")
     shape = tuple(int(v) for v in input_shape)
     if len(shape) != 3 or min(shape) < 1:
-        raise ConfigError(f"got input_shape={tuple(input_shape)}; allowed is (height, width, channels), each at least 1")
+        raise ConfigError(
+            f"got input_shape={tuple(input_shape)}; allowed is (height, width, channels), each at least 1"
+        )
     if classes < 2:
         raise ConfigError(f"got classes={classes}; allowed are 2 and more")
     if len(mean) != shape[2] or len(std) != shape[2]:
-        raise ConfigError(f"got {len(mean)} means and {len(std)} stds for {shape[2]} channels; give one of each per channel")
+        raise ConfigError(
+            f"got {len(mean)} means and {len(std)} stds for {shape[2]} channels; give one of each per channel"
+        )
     chosen = parse(recipe)
     try:
         model = _BUILDERS[name](shape, classes, chosen, nn.ImageInput(mean, std, chosen))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     nn.initialize(model, seed=seed)
+    model.assign_names()
     return model
 
 
-__all__ = ["BasicBlock", "DigitsCNN", "LeNet5", "MLP", "ResNet", "build", "names"]
+__all__ = ["MLP", "BasicBlock", "DigitsCNN", "LeNet5", "ResNet", "build", "names"]

@@ -7,7 +7,7 @@ from qnn.recipes import Recipe
 
 
 class LeNet5(nn.Module):
-    """Two 5x5 convolutions with max pooling, three fully connected layers (LeCun et al. 1998, with relu and max pooling).
+    """Two 5x5 convolutions, three fully connected layers (LeCun et al. 1998, with relu and max pooling).
 
     Parameters
     ----------
@@ -25,7 +25,9 @@ class LeNet5(nn.Module):
         height, width, channels = shape
         rows, columns = ((height // 2) - 4) // 2, ((width // 2) - 4) // 2
         if min(rows, columns) < 1:
-            raise ValueError(f"got pictures of {height}x{width} for lenet5; it needs at least 12x12: use digits-cnn or mlp")
+            raise ValueError(
+                f"got pictures of {height}x{width} for lenet5; it needs at least 12x12: use digits-cnn or mlp"
+            )
         self.net = nn.Sequential(
             front,
             nn.Conv2d(channels, 6, 5, padding=2, recipe=recipe),

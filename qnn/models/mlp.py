@@ -22,7 +22,9 @@ class MLP(nn.Module):
         Turns the input into a tensor.
     """
 
-    def __init__(self, features: int, classes: int, recipe: Recipe, front: nn.Module, hidden: Sequence[int] = (512, 512)) -> None:
+    def __init__(
+        self, features: int, classes: int, recipe: Recipe, front: nn.Module, hidden: Sequence[int] = (512, 512)
+    ) -> None:
         super().__init__(recipe)
         self.gradient_sum = None
         layers: list[nn.Module] = [front, nn.Flatten(recipe)]

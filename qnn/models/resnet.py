@@ -39,7 +39,9 @@ class ResNet(nn.Module):
         As in the other models.
     """
 
-    def __init__(self, blocks: int, shape: tuple[int, int, int], classes: int, recipe: Recipe, front: nn.Module) -> None:
+    def __init__(
+        self, blocks: int, shape: tuple[int, int, int], classes: int, recipe: Recipe, front: nn.Module
+    ) -> None:
         super().__init__(recipe)
         self.gradient_sum = None
         self.front = front

@@ -13,7 +13,8 @@ def initialize(*modules: Module, seed: int) -> None:
     ----------
     *modules : Module
     seed : int
-        Parameter number i, counted over all modules in order of definition, is uniform in its bound from stream ``INIT_STREAM + i``.
+        Parameter number i, counted over all modules in order of definition, is uniform in its bound from stream
+        ``INIT_STREAM + i``.
 
     Notes
     -----

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from qnn.numerics import DFP, INIT_STREAM, glorot_bound, kaiming_bound, philox, 
 from qnn.ops.activation import HardtanhFloat, HardtanhInteger, ReluFloat, ReluInteger
 from qnn.ops.batchnorm import NormalizeFloat, NormalizeInteger
 from qnn.ops.combine import AddInteger, ConcatFloat, ConcatInteger
-from qnn.ops.conv import Conv2dFloat, Conv2dInteger, Window, as_pair
+from qnn.ops.conv import Conv2dFloat, Conv2dInteger, Pair, Window, as_pair
 from qnn.ops.convert import Dequantize as DequantizeOperation
 from qnn.ops.convert import ImageTable
 from qnn.ops.convert import Quantize as QuantizeOperation
@@ -52,9 +53,12 @@ class ImageInput(Module):
             self.integers: DFP = self.input.quantize(self.table.values)
             self.input.forget_step()
 
-    def forward(self, images: NDArray[np.uint8]) -> Tensor:
+    def forward(self, images: Any) -> Tensor:
         if isinstance(images, Tensor):
-            raise TypeError("got a Tensor as images; ImageInput takes a uint8 array [N, H, W, C]: leave it out when the input is a Tensor")
+            raise TypeError(
+                "got a Tensor as images; ImageInput takes a uint8 array [N, H, W, C]: leave it out when the input "
+                "is a Tensor"
+            )
         if self.recipe.is_integer:
             codes = self.table.look_up(np.asarray(images), self.integers.ints)
             return Tensor(DFP(codes, self.integers.exponent, self.integers.bits), strict=self.recipe.strict)
@@ -188,7 +192,9 @@ class Conv2d(_Weighted):
         if groups < 1 or inputs % groups or outputs % groups:
             raise ValueError(f"got groups={groups} for {inputs} and {outputs} channels; groups must divide both")
         size = as_pair(kernel, "kernel", 1)
-        self.window = Window(as_pair(stride, "stride", 1), as_pair(padding, "padding", 0), as_pair(dilation, "dilation", 1), groups)
+        self.window = Window(
+            as_pair(stride, "stride", 1), as_pair(padding, "padding", 0), as_pair(dilation, "dilation", 1), groups
+        )
         self._make((outputs, *size, inputs // groups), bias, init)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -211,7 +217,8 @@ class Normalize(Module):
 
     Notes
     -----
-    Training uses the batch's biased variance, evaluation the running statistics. Bit-exactness: clauses BN; exact integer sums.
+    Training uses the batch's biased variance, evaluation the running statistics. Bit-exactness: clauses BN; exact
+    integer sums.
     """
 
     def __init__(self, channels: int, momentum: float = 0.9, eps: float = 1e-5, recipe: Recipe | None = None) -> None:
@@ -229,7 +236,10 @@ class Normalize(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-1:] != self.running_mean.shape:
-            raise ValueError(f"got shape {x.shape} for {self.label} of {len(self.running_mean)} channels; channels are the last axis (NHWC)")
+            raise ValueError(
+                f"got shape {x.shape} for {self.label} of {len(self.running_mean)} channels; channels are the last "
+                f"axis (NHWC)"
+            )
         frozen = None if self.training else (self.running_mean, self.running_var)
         operation: NormalizeFloat | NormalizeInteger
         if self.wants_integers(x):
@@ -266,7 +276,8 @@ class Scale(Module):
 
 
 class BatchNorm(Module):
-    """Batch normalisation with scale and shift: :class:`Normalize`, then :class:`Scale`, each with 8-bit input and output."""
+    """Batch normalisation with scale and shift: :class:`Normalize`, then :class:`Scale`, each with 8-bit input and "
+    "output."""
 
     def __init__(self, channels: int, momentum: float = 0.9, eps: float = 1e-5, recipe: Recipe | None = None) -> None:
         super().__init__(recipe)
@@ -317,7 +328,10 @@ class Dropout(Module):
         if not self.training or self.kept == 65536:
             return x
         if self.clock is None or self.stream is None:
-            raise RuntimeError(f"{self.label} has no noise stream yet: call run = qnn.nn.prepare(model, criterion, seed=...) before the first step")
+            raise RuntimeError(
+                f"{self.label} has no noise stream yet: call run = qnn.nn.prepare(model, criterion, seed=...) before "
+                f"the first step"
+            )
         words = philox(self.clock.seed, self.stream, 0, x.size, self.clock.step)
         keep = words.astype(np.int32) < self.kept
         if integer:
@@ -328,7 +342,9 @@ class Dropout(Module):
 class _Pool(Module):
     """Window of a pooling layer."""
 
-    def __init__(self, kernel: PairLike, stride: PairLike | None = None, padding: PairLike = 0, recipe: Recipe | None = None) -> None:
+    def __init__(
+        self, kernel: PairLike, stride: PairLike | None = None, padding: PairLike = 0, recipe: Recipe | None = None
+    ) -> None:
         super().__init__(recipe)
         self.kernel = as_pair(kernel, "kernel", 1)
         self.stride = self.kernel if stride is None else as_pair(stride, "stride", 1)
@@ -348,7 +364,9 @@ class MaxPool2d(_Pool):
 class AveragePool2d(_Pool):
     """Mean of each window, padding counted as zeros; one rounding on integers."""
 
-    def __init__(self, kernel: PairLike, stride: PairLike | None = None, padding: PairLike = 0, recipe: Recipe | None = None) -> None:
+    def __init__(
+        self, kernel: PairLike, stride: PairLike | None = None, padding: PairLike = 0, recipe: Recipe | None = None
+    ) -> None:
         super().__init__(kernel, stride, padding, recipe)
         if self.recipe.is_integer:
             self.activation = self.recipe.site("activation")
@@ -356,10 +374,10 @@ class AveragePool2d(_Pool):
     def forward(self, x: Tensor) -> Tensor:
         return self._average(x, self.kernel, self.stride, self.padding)
 
-    def _average(self, x: Tensor, *window: tuple[int, int]) -> Tensor:
+    def _average(self, x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
         if self.wants_integers(x):
-            return self.run(AveragePoolInteger(*window, self.activation, self.gradient), x)
-        return self.run(AveragePoolFloat(*window), x)
+            return self.run(AveragePoolInteger(kernel, stride, padding, self.activation, self.gradient), x)
+        return self.run(AveragePoolFloat(kernel, stride, padding), x)
 
 
 class GlobalAveragePool(AveragePool2d):

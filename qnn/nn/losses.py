@@ -39,7 +39,10 @@ class _Criterion(Module):
         """
         site = self.gradient if outputs.is_integer and self.recipe.is_integer else None
         if outputs.is_integer and site is None:
-            raise TypeError(f"got integer outputs for {self.label} of the float recipe {self.recipe.name!r}; give the loss the model's recipe")
+            raise TypeError(
+                f"got integer outputs for {self.label} of the float recipe {self.recipe.name!r}; give the loss the "
+                f"model's recipe"
+            )
         labels = np.asarray(labels)
         operation = Loss(self.kind, type(self).function, labels, len(labels) if total is None else total, site)
         loss = self.run(operation, outputs)
@@ -62,7 +65,8 @@ class CrossEntropyLoss(_Criterion):
 
 
 class SquareHingeLoss(_Criterion):
-    """Sum over classes of max(0, 1 - t y)^2 with t = +1 for the label and -1 otherwise, mean over the batch (clauses LOSS)."""
+    """Sum over classes of max(0, 1 - t y)^2 with t = +1 for the label and -1 otherwise, mean over the batch "
+    "(clauses LOSS)."""
 
     kind = "square_hinge"
     function = staticmethod(square_hinge)

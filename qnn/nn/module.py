@@ -19,7 +19,8 @@ State = dict[str, NDArray[Any]]
 class Module:
     """Base class of layers and models.
 
-    Attributes that are a :class:`Parameter`, a :class:`Quantizer`, a Module or a list of Modules are found by themselves; buffers
+    Attributes that are a :class:`Parameter`, a :class:`Quantizer`, a Module or a list of Modules are found by
+    themselves; buffers
     (arrays that belong to the state but are not trained) are declared with :meth:`register_buffer`.
 
     Parameters
@@ -36,20 +37,21 @@ class Module:
         self._hooks: list[Callable[[Module, tuple[Any, ...], Any], None]] = []
         self.gradient_sum: Quantizer | None = self.recipe.site("gradient") if self.recipe.is_integer else None
 
-    # --- running -------------------------------------------------------------------------------------------------------------
-    def forward(self, *inputs: Any) -> Any:
+    # --- running ---
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the layer does; subclasses define it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
         with module_scope(self.name or type(self).__name__):
-            out = self.forward(*inputs)
+            out = self.forward(*inputs, **options)
         for hook in self._hooks:
             hook(self, inputs, out)
         return out
 
     def run(self, operation: Operation, *inputs: Tensor) -> Tensor:
-        """Run an operation as part of this layer: its output carries the layer's gradient site and the recipe's strictness."""
+        """Run an operation as part of this layer: its output carries the layer's gradient site and the recipe's "
+        "strictness."""
         return apply(operation, *inputs, grad_site=self.gradient_sum, strict=self.recipe.strict)
 
     def wants_integers(self, *inputs: Tensor) -> bool:
@@ -60,7 +62,11 @@ class Module:
                 got, want = ("integers", "float32") if tensor.is_integer else ("float32", "integers")
                 raise TypeError(
                     f"got {got} as input of {self.label}, whose recipe {self.recipe.name!r} works in {want}; "
-                    + ("put nn.ImageInput or nn.Quantize before it" if integer else "put nn.Dequantize before it, or give the layer an integer recipe")
+                    + (
+                        "put nn.ImageInput or nn.Quantize before it"
+                        if integer
+                        else "put nn.Dequantize before it, or give the layer an integer recipe"
+                    )
                 )
         return integer
 
@@ -81,7 +87,7 @@ class Module:
         """Evaluation mode: running statistics, no dropout, frozen exponents."""
         return self.train(False)
 
-    # --- the tree --------------------------------------------------------------------------------------------------------------
+    # --- the tree ---
     @property
     def label(self) -> str:
         """Name and kind for messages."""
@@ -107,6 +113,11 @@ class Module:
         """This module and all below it, without names."""
         return (module for _, module in self.named_modules())
 
+    def assign_names(self) -> None:
+        """Tell this module and all below it their dotted names, for messages and tables."""
+        for name, module in self.named_modules():
+            module.name = name or type(self).__name__.lower()
+
     def _own(self, kind: type) -> Iterator[tuple[str, Any]]:
         for prefix, module in self.named_modules():
             for key, value in vars(module).items():
@@ -130,7 +141,7 @@ class Module:
         for parameter in self.parameters():
             parameter.zero_grad()
 
-    # --- state -----------------------------------------------------------------------------------------------------------------
+    # --- state ---
     def register_buffer(self, name: str, value: NDArray[np.float32]) -> None:
         """Add an array to the state that is not trained."""
         setattr(self, name, value)
@@ -161,17 +172,22 @@ class Module:
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unknown:
             raise CheckpointError(
-                f"got a state that lacks {_some(missing)} and has {_some(unknown)} which this model does not know; it belongs to another model or recipe: "
+                f"got a state that lacks {_some(missing)} and has {_some(unknown)} which this model does not know; "
+                f"it belongs to another model or recipe: "
                 "build the model with the settings it was saved with"
             )
         for key, mine in own.items():
             theirs = np.asarray(state[key])
             if theirs.shape != mine.shape or theirs.dtype != mine.dtype:
                 raise CheckpointError(
-                    f"got {theirs.dtype} {theirs.shape} for {key}; this model has {mine.dtype} {mine.shape}: build the model with the settings it was saved with"
+                    f"got {theirs.dtype} {theirs.shape} for {key}; this model has {mine.dtype} {mine.shape}: build "
+                    f"the model with the settings it was saved with"
                 )
             if theirs.dtype == np.float32 and not np.isfinite(theirs).all():
-                raise CheckpointError(f"got {int((~np.isfinite(theirs)).sum())} entries that are not finite in {key}; the state is damaged: use another checkpoint")
+                raise CheckpointError(
+                    f"got {int((~np.isfinite(theirs)).sum())} entries that are not finite in {key}; the state is "
+                    f"damaged: use another checkpoint"
+                )
         for name, parameter in self.named_parameters():
             parameter.data = np.array(state[name], np.float32)
         for prefix, module in self.named_modules():
@@ -199,7 +215,10 @@ class Sequential(Module):
         super().__init__(recipe or (layers[0].recipe if layers else None))
         for layer in layers:
             if not isinstance(layer, Module):
-                raise TypeError(f"got {type(layer).__name__} as a layer of Sequential; allowed are modules: wrap functions in a Module")
+                raise TypeError(
+                    f"got {type(layer).__name__} as a layer of Sequential; allowed are modules: wrap functions in a "
+                    f"Module"
+                )
         self.gradient_sum = None
         self.layers = list(layers)
 

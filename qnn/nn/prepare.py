@@ -1,4 +1,5 @@
-"""``prepare``: give every layer its name and every quantisation site its noise stream; ``Run`` moves them from step to step."""
+"""``prepare``: give every layer its name and every quantisation site its noise stream; ``Run`` moves them from "
+"step to step."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class Run:
 
     Notes
     -----
-    Streams are numbered 0, 1, 2, ... over the sites of the modules in order of definition, then over dropout layers. Bit-exactness: clause NOI.
+    Streams are numbered 0, 1, 2, ... over the sites of the modules in order of definition, then over dropout layers.
+    Bit-exactness: clause NOI.
     """
 
     def __init__(self, modules: tuple[Module, ...], seed: int) -> None:
@@ -31,8 +33,7 @@ class Run:
         self._clock = Clock(seed, 0)
         self.sites: list[tuple[str, Quantizer]] = []
         for module in modules:
-            for name, child in module.named_modules():
-                child.name = name or type(module).__name__.lower()
+            module.assign_names()
             for name, site in module.named_sites():
                 site.name = name if module is modules[0] else f"{type(module).__name__.lower()}.{name}"
                 site.clock, site.stream = self._clock, len(self.sites)
@@ -57,7 +58,9 @@ class Run:
     @step.setter
     def step(self, value: int) -> None:
         if not (isinstance(value, int) and 0 <= value < 2**32):
-            raise ValueError(f"got step={value!r}; allowed are integers from 0 to 2^32 - 1 (a noise address has 32 bits for it)")
+            raise ValueError(
+                f"got step={value!r}; allowed are integers from 0 to 2^32 - 1 (a noise address has 32 bits for it)"
+            )
         self._clock.step = value
         for _, site in self.sites:
             site.forget_step()
@@ -81,7 +84,8 @@ def prepare(*modules: Module, seed: int) -> Run:
     ----------
     *modules : Module
     seed : int
-        0 to 2^64 - 1; decides all stochastic rounding and dropout of the run, and the initial weights that were not drawn or loaded yet.
+        0 to 2^64 - 1; decides all stochastic rounding and dropout of the run, and the initial weights that were not
+        drawn or loaded yet.
 
     Returns
     -------
@@ -92,14 +96,17 @@ def prepare(*modules: Module, seed: int) -> Run:
     --------
     >>> import qnn
     >>> recipe = qnn.recipes.dfp8()
-    >>> model = qnn.models.build("mlp", recipe=recipe, input_shape=(8, 8, 1), classes=10, mean=(0.3,), std=(0.4,), seed=1)
+    >>> model = qnn.nn.Sequential(qnn.nn.Quantize(recipe), qnn.nn.Linear(4, 2, recipe=recipe))
     >>> loss = qnn.nn.CrossEntropyLoss(recipe)
     >>> run = qnn.nn.prepare(model, loss, seed=1)
     >>> run.step
     0
     """
     if not modules or not all(isinstance(m, Module) for m in modules):
-        raise TypeError("got something that is no Module for prepare(); pass the model, then the loss: prepare(model, criterion, seed=1)")
+        raise TypeError(
+            "got something that is no Module for prepare(); pass the model, then the loss: prepare(model, "
+            "criterion, seed=1)"
+        )
     run = Run(modules, seed)
     initialize(*modules, seed=seed)
     return run

@@ -1,4 +1,5 @@
-"""The model as a table: shapes, formats, accumulator widths, multiply-adds and bytes, read off the tape of one forward pass."""
+"""The model as a table: shapes, formats, accumulator widths, multiply-adds and bytes, read off the tape of one "
+"forward pass."""
 
 from __future__ import annotations
 
@@ -78,7 +79,9 @@ class Summary:
                 )
             )
         columns = [max(len(line[i]) for line in body) for i in range(len(head))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, columns)).rstrip() for line in body]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, columns, strict=True)).rstrip() for line in body
+        ]
         lines.insert(1, "-" * max(map(len, lines)))
         lines.append(
             f"batch {self.batch}: {self.macs:,} multiply-adds, {self.activation_bytes:,} bytes of activations; "
@@ -109,7 +112,7 @@ def summarize(model: Module, example: object) -> Summary:
     finally:
         model.train(training)
     parameters = list(model.named_parameters())
-    sites = {name: site for name, site in model.named_sites()}
+    sites = dict(model.named_sites())
     size = sum(int(np.prod(p.shape)) * _bytes(name, sites) for name, p in parameters)
     batch = entries[0].output_shape[0] if entries else 0
     return Summary([_row(entry) for entry in entries], sum(p.size for _, p in parameters), size, batch)

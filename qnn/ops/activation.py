@@ -63,7 +63,8 @@ class HardtanhInteger(Operation):
         one = 1 << min(-x.exponent, 16) if x.exponent <= 0 else 0
         if x.exponent > 0:
             raise ValueError(
-                f"got integers at exponent {x.exponent} for hardtanh, whose limit 1 is not on that grid; scale the layer before it or use relu"
+                f"got integers at exponent {x.exponent} for hardtanh, whose limit 1 is not on that grid; scale the "
+                f"layer before it or use relu"
             )
         low, high = max(-one, -(1 << (x.bits - 1))), min(one, (1 << (x.bits - 1)) - 1)
         self.mask = (x.ints >= low) & (x.ints <= one)

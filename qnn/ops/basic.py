@@ -30,13 +30,15 @@ class _Binary(Operation):
         try:
             return self.compute(a, b)
         except ValueError as error:
-            raise ValueError(f"got shapes {a.shape} and {b.shape} for `{self.name}`; they must broadcast: {error}") from error
+            raise ValueError(
+                f"got shapes {a.shape} and {b.shape} for `{self.name}`; they must broadcast: {error}"
+            ) from error
 
     def backward(self, gradient: Float) -> tuple[Any, ...]:
         parts = self.partial(gradient)
         return tuple(
             unbroadcast(part(), array.shape) if needed else None
-            for part, array, needed in zip(parts, (self.a, self.b), self.needs)
+            for part, array, needed in zip(parts, (self.a, self.b), self.needs, strict=True)
         )
 
     def compute(self, a: Float, b: Float) -> Float:
@@ -123,7 +125,9 @@ class MatMul(Operation):
 
     def forward(self, a: Float, b: Float) -> Float:
         if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
-            raise ValueError(f"got shapes {a.shape} and {b.shape} for `matmul`; allowed are (..., m, k) and (..., k, n)")
+            raise ValueError(
+                f"got shapes {a.shape} and {b.shape} for `matmul`; allowed are (..., m, k) and (..., k, n)"
+            )
         self.a, self.b = a, b
         return np.asarray(np.matmul(a, b), np.float32)
 

@@ -37,7 +37,8 @@ class NormalizeFloat(Operation):
 
     def forward(self, x: Float) -> Float:
         axes = tuple(range(x.ndim - 1))
-        self.mean, self.var = (x.mean(axis=axes), x.var(axis=axes)) if self.frozen is None else self.frozen
+        self.mean: Float = x.mean(axis=axes) if self.frozen is None else self.frozen[0]
+        self.var: Float = x.var(axis=axes) if self.frozen is None else self.frozen[1]
         self.inv = np.float32(1) / np.sqrt(self.var + self.eps)
         self.xhat = (x - self.mean) * self.inv
         return self.xhat
@@ -89,7 +90,7 @@ class NormalizeInteger(Operation):
             a, b, c = bn_eval_grad_coefficients(self.batch, gradient.exponent)
         else:
             sums = _kernels.call("channel_dots", g, self.x.ints)
-            a, b, c = bn_grad_coefficients(self.batch, self.s1, *sums, self.count, gradient.exponent)
+            a, b, c = bn_grad_coefficients(self.batch, self.s1, sums[0], sums[1], self.count, gradient.exponent)
         x = self.x.ints
         return (
             self.gradient.emit(

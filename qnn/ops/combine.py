@@ -25,7 +25,9 @@ class AddInteger(Operation):
     def forward(self, *parts: DFP) -> DFP:
         shapes = {p.shape for p in parts}
         if len(shapes) != 1:
-            raise ValueError(f"got shapes {sorted(shapes)} for the integer sum; they must be equal: integers do not broadcast here")
+            raise ValueError(
+                f"got shapes {sorted(shapes)} for the integer sum; they must be equal: integers do not broadcast here"
+            )
         return self.output.add(parts)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
@@ -46,7 +48,8 @@ class ConcatFloat(Operation):
 
 
 class ConcatInteger(Operation):
-    """Concatenation along the last axis: all parts are brought to the output site's exponent, each entry rounded once (clause ADD)."""
+    """Concatenation along the last axis: all parts are brought to the output site's exponent, each entry rounded "
+    "once (clause ADD)."""
 
     name = "concat"
 
@@ -58,7 +61,9 @@ class ConcatInteger(Operation):
         lowest = min(p.exponent for p in parts)
         spread = max(p.exponent for p in parts) - lowest
         if spread > 46:
-            raise OverflowError(f"got exponents {[p.exponent for p in parts]} for concat; they may differ by 46: rescale a branch")
+            raise OverflowError(
+                f"got exponents {[p.exponent for p in parts]} for concat; they may differ by 46: rescale a branch"
+            )
         wide = [p.ints.astype(np.int64) << (p.exponent - lowest) for p in parts]
         return self.output.requantize(np.concatenate(wide, axis=-1), lowest)
 

@@ -38,7 +38,8 @@ class Window:
         """Output height and width, after checking that input and weights fit."""
         if len(x) != 4 or len(weight) != 4 or x[3] != weight[3] * self.groups or weight[0] % self.groups:
             raise ValueError(
-                f"got input {x} for weights {weight} with groups={self.groups}; allowed is [N, H, W, {weight[-1] * self.groups}] for weights "
+                f"got input {x} for weights {weight} with groups={self.groups}; allowed is [N, H, W, "
+                f"{weight[-1] * self.groups}] for weights "
                 "[O, KH, KW, C/groups] with O divisible by groups: change the layer's channels or the input"
             )
         out: Pair = conv_output_hw((x[1], x[2]), (weight[1], weight[2]), self.stride, self.padding, self.dilation)
@@ -88,7 +89,9 @@ class Conv2dFloat(Operation):
         weight = self.weight.reshape(groups, o // groups, kh, kw, c)
         for i in range(kh):
             for j in range(kw):
-                part = np.stack([g[:, k] @ weight[k, :, i, j] for k in range(groups)], axis=1).reshape(n, oh, ow, groups, c)
+                part = np.stack([g[:, k] @ weight[k, :, i, j] for k in range(groups)], axis=1).reshape(
+                    n, oh, ow, groups, c
+                )
                 full[:, i * dh : i * dh + sh * oh : sh, j * dw : j * dw + sw * ow : sw] += part[:, :, :]
         return np.ascontiguousarray(full[:, ph : ph + h, pw : pw + w].reshape(self.x.shape))
 
@@ -176,7 +179,15 @@ def _columns(x: Float, kernel: Pair, window: Window, hw: Pair) -> Iterator[tuple
         view = np.lib.stride_tricks.as_strided(
             block,
             (b, oh, ow, groups, kh, kw, channels // groups),
-            (strides[0], strides[1] * sh, strides[2] * sw, strides[3] * (channels // groups), strides[1] * dh, strides[2] * dw, strides[3]),
+            (
+                strides[0],
+                strides[1] * sh,
+                strides[2] * sw,
+                strides[3] * (channels // groups),
+                strides[1] * dh,
+                strides[2] * dw,
+                strides[3],
+            ),
             writeable=False,
         )
         yield images, view.reshape(b * oh * ow, groups, kh * kw * (channels // groups))

@@ -1,4 +1,5 @@
-"""Between float32 and integers, on purpose: quantise a float tensor, dequantise an integer one, and the images' table."""
+"""Between float32 and integers, on purpose: quantise a float tensor, dequantise an integer one, and the images' "
+"table."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ Float = NDArray[np.float32]
 
 @register
 class Quantize(Operation):
-    """float32 to DFP at a site; the gradient passes straight through (saturated entries too, as in the DFP authors' code)."""
+    """float32 to DFP at a site; the gradient passes straight through (saturated entries too, as in the DFP "
+    "authors' code)."""
 
     name = "quantize"
 
@@ -45,7 +47,8 @@ class Dequantize(Operation):
     def backward(self, gradient: Float) -> tuple[Any, ...]:
         if self.site is None:
             raise ValueError(
-                "got a float32 gradient for an integer tensor without a gradient site; pass the value through a module of an integer recipe first"
+                "got a float32 gradient for an integer tensor without a gradient site; pass the value through a "
+                "module of an integer recipe first"
             )
         return (self.site.quantize(np.ascontiguousarray(gradient)),)
 
@@ -64,8 +67,14 @@ class ImageTable:
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self.mean = np.asarray(mean, np.float32)
         self.std = np.asarray(std, np.float32)
-        if self.mean.shape != self.std.shape or self.mean.ndim != 1 or not (np.isfinite(self.mean).all() and (self.std > 0).all()):
-            raise ValueError(f"got mean={mean} and std={std}; allowed are as many finite means as positive stds, one per channel")
+        if (
+            self.mean.shape != self.std.shape
+            or self.mean.ndim != 1
+            or not (np.isfinite(self.mean).all() and (self.std > 0).all())
+        ):
+            raise ValueError(
+                f"got mean={mean} and std={std}; allowed are as many finite means as positive stds, one per channel"
+            )
         pixels = np.arange(256, dtype=np.float32) / np.float32(255)
         self.values: Float = (pixels[:, None] - self.mean) / self.std
 
@@ -73,7 +82,8 @@ class ImageTable:
         """Replace each pixel by its entry of ``table`` [256, C]."""
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != len(self.mean):
             raise ValueError(
-                f"got images of dtype {images.dtype} and shape {images.shape}; allowed is uint8 [N, H, W, {len(self.mean)}] (NHWC): convert or transpose them"
+                f"got images of dtype {images.dtype} and shape {images.shape}; allowed is uint8 [N, H, W, "
+                f"{len(self.mean)}] (NHWC): convert or transpose them"
             )
         if len(self.mean) == 1:
             return np.take(table[:, 0], images)

@@ -1,6 +1,7 @@
 """How to add an operation of your own.
 
-Write a subclass of :class:`Operation` with ``forward`` and ``backward`` side by side, and run it with :func:`apply`. In float32:
+Write a subclass of :class:`Operation` with ``forward`` and ``backward`` side by side, and run it with :func:`apply`.
+In float32:
 
 >>> import numpy as np
 >>> from qnn import Tensor
@@ -17,7 +18,8 @@ Write a subclass of :class:`Operation` with ``forward`` and ``backward`` side by
 >>> x.grad
 array([ 2., -6.], dtype=float32)
 
-In integers, ``forward`` gets :class:`DFP` arrays and hands exact accumulators to a :class:`Quantizer`, which rounds once, counts
+In integers, ``forward`` gets :class:`DFP` arrays and hands exact accumulators to a :class:`Quantizer`, which rounds
+once, counts
 overflows and moves its exponent; ``backward`` gets a DFP gradient and does the same at a gradient site:
 
 >>> from qnn import DFP
@@ -37,7 +39,8 @@ overflows and moves its exponent; ``backward`` gets a DFP gradient and does the 
 >>> y.data.ints.tolist(), y.data.exponent
 ([0, 0, 78], -1)
 
-:func:`check_gradients` compares ``backward`` of a float operation with differences of ``forward``. A kernel path for an operation is added to
+:func:`check_gradients` compares ``backward`` of a float operation with differences of ``forward``. A kernel path for
+an operation is added to
 ``qnn._kernels`` (see CONTRIBUTING).
 """
 
@@ -59,7 +62,7 @@ def check_gradients(
     tolerance: float = 2e-2,
     seed: int = 0,
 ) -> None:
-    """Compare the tape's gradients of a float function with central differences; raise with the worst entry if they disagree.
+    """Compare the tape's gradients of a float function with central differences.
 
     Parameters
     ----------
@@ -94,7 +97,8 @@ def check_gradients(
             quotient = (values[0] - values[1]) / (2 * step)
             if abs(quotient - float(gradient[entry])) > tolerance * (1 + abs(quotient)):
                 raise ValueError(
-                    f"got gradient {float(gradient[entry]):.6g} for input {position} at {entry}; differences say {quotient:.6g}: check backward()"
+                    f"got gradient {float(gradient[entry]):.6g} for input {position} at {entry}; differences say "
+                    f"{quotient:.6g}: check backward()"
                 )
 
 

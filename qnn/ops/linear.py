@@ -98,7 +98,10 @@ class LinearInteger(Operation):
 def check_linear(x: tuple[int, ...], weight: tuple[int, ...]) -> None:
     """Shapes of a fully connected layer."""
     if len(x) != 2 or len(weight) != 2 or x[1] != weight[1]:
-        raise ValueError(f"got input {x} for weights {weight} of `linear`; allowed is [N, {weight[-1]}]: flatten the input or change the layer")
+        raise ValueError(
+            f"got input {x} for weights {weight} of `linear`; allowed is [N, {weight[-1]}]: flatten the input or "
+            f"change the layer"
+        )
 
 
 def add_bias(acc: NDArray[Any], bias: NDArray[np.int64] | None) -> NDArray[Any]:

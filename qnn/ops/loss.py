@@ -16,7 +16,9 @@ from qnn.tensor import Array, Operation
 Float = NDArray[np.float32]
 LossFunction = Callable[..., tuple[NDArray[np.int64], Float]]
 
-LOSS_UNIT = 2.0**-LOSS_FRACTION_BITS  # losses are summed as integers of this unit (clause LOSS), so that no split of a batch changes the sum
+LOSS_UNIT = (
+    2.0**-LOSS_FRACTION_BITS
+)  # losses are summed as integers of this unit (clause LOSS), so that no split of a batch changes the sum
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Loss(Operation):
     ----------
     name : str
     function : callable
-        ``function(outputs float32 [N, C], labels, total) -> (losses int64 [N], gradient float32 [N, C])`` of qnn.numerics.
+        ``function(outputs float32 [N, C], labels, total) -> (losses int64 [N], gradient float32 [N, C])`` of
+        qnn.numerics.
     labels : int64 [N]
     total : int
         Samples of the whole batch when this is a part of it.
@@ -53,7 +56,9 @@ class Loss(Operation):
         Site of the gradient for integer outputs.
     """
 
-    def __init__(self, name: str, function: LossFunction, labels: NDArray[np.int64], total: int, gradient: Quantizer | None) -> None:
+    def __init__(
+        self, name: str, function: LossFunction, labels: NDArray[np.int64], total: int, gradient: Quantizer | None
+    ) -> None:
         self.name = name
         self.function, self.labels, self.total, self.gradient = function, labels, total, gradient
 

@@ -51,7 +51,8 @@ class AveragePoolFloat(Operation):
 
 
 class MaxPoolInteger(Operation):
-    """Largest integer of each window, exact; where windows overlap, the summed gradient is rounded at ``gradient`` (clause POOL)."""
+    """Largest integer of each window, exact; where windows overlap, the summed gradient is rounded at ``gradient`` "
+    "(clause POOL)."""
 
     name = "max_pool"
 
@@ -64,7 +65,9 @@ class MaxPoolInteger(Operation):
         return DFP(y, x.exponent, x.bits)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
-        sums = _kernels.call("max_pool_grad", gradient.ints, self.index, self.shape, self.kernel, self.stride, self.padding)
+        sums = _kernels.call(
+            "max_pool_grad", gradient.ints, self.index, self.shape, self.kernel, self.stride, self.padding
+        )
         if self.stride[0] >= self.kernel[0] and self.stride[1] >= self.kernel[1]:
             return (DFP(sums.astype(gradient.ints.dtype), gradient.exponent, gradient.bits),)
         return (self.gradient.requantize(sums, gradient.exponent),)
