@@ -69,12 +69,12 @@ def float_range(x: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def relu(x: Ints) -> Ints:
-    """``max(x, 0)`` element by element, of the type of x (clause ACT-1)."""
+    """``max(x, 0)`` element by element, of the type of x."""
     return np.maximum(x, x.dtype.type(0))
 
 
 def relu_grad(g: Ints, y: Ints) -> Ints:
-    """``g`` where the ReLU's output ``y`` is positive, else 0 (clause ACT-1)."""
+    """``g`` where the ReLU's output ``y`` is positive, else 0."""
     if g.shape != y.shape:
         raise ValueError(f"got a gradient {g.shape} for an output {y.shape}; they must be equal; check the layer's input")
     return np.where(y > 0, g, g.dtype.type(0))
