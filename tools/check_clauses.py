@@ -1,8 +1,8 @@
-"""Fails on a clause of docs/spec without a test, and on a test that names no existing clause.
+"""Fails on a clause of docs/spec without a test, on a test that names no existing clause, on a chapter without a link.
 
 Usage: ``python tools/check_clauses.py [--list] [ROOT]``. Tests are parsed, never imported. A clause is a heading like
 ``### RND-3 NEAREST_DOWN: ties toward minus infinity``; a test names it with ``@pytest.mark.clause("RND-3")`` on the
-function or class, in ``pytestmark``, or in the marks of a parameter.
+function or class, in ``pytestmark``, or in the marks of a parameter. Every chapter is linked from docs/spec/README.md.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def check(root: Path) -> tuple[list[str], dict[str, str], dict[str, list[str]]]:
     """All complaints, the clauses and the tests of a checkout."""
     clauses, complaints = find_clauses(root / "docs" / "spec")
     named, more = find_tests(root / "tests")
-    complaints += more
+    complaints += more + check_links(root / "docs" / "spec")
     if not clauses:
         complaints.append(f"{root / 'docs' / 'spec'}: no clause at all; run it in the root of the checkout")
     for clause in sorted(clauses, key=_order):
@@ -84,6 +84,16 @@ def check(root: Path) -> tuple[list[str], dict[str, str], dict[str, list[str]]]:
     for clause in sorted(set(named) - set(clauses), key=_order):
         complaints.append(f"{named[clause][0]}: names clause {clause}, which docs/spec lacks; correct one of them")
     return complaints, clauses, named
+
+
+def check_links(spec: Path) -> list[str]:
+    """Complaints about chapters that the README of the specification does not link."""
+    readme = spec / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    chapters = (path.name for path in sorted(spec.glob("*.md")) if path != readme)
+    return [
+        f"README.md: no link to {name}; add it to the list of chapters" for name in chapters if f"]({name})" not in text
+    ]
 
 
 def _order(clause: str) -> tuple[str, int, str]:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies with the awkward numbers in front: powers of two and their neighbours, runs of ones, extremes."""
+"""Hypothesis strategies with the awkward numbers in front: near powers of two, runs of ones, extremes."""
 
 from __future__ import annotations
 

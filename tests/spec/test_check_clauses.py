@@ -26,6 +26,7 @@ def checkout(root: Path, spec: str, test: str, name: str = "test_x.py") -> Path:
     (root / "docs" / "spec").mkdir(parents=True)
     (root / "tests" / "deep").mkdir(parents=True)
     (root / "docs" / "spec" / "01.md").write_text(spec)
+    (root / "docs" / "spec" / "README.md").write_text("[1](01.md)\n")
     (root / "tests" / "deep" / name).write_text(test)
     return root
 
@@ -67,6 +68,13 @@ def test_disagreement(
 )
 def test_every_way_to_mark(tool: ModuleType, tmp_path: Path, test: str) -> None:
     assert tool.main([str(checkout(tmp_path, "### AB-1 One\n", test))]) == 0
+
+
+def test_a_chapter_that_is_not_linked(tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = checkout(tmp_path, "### AB-1 One\n", MARK.format('"AB-1"', "test_a"))
+    (root / "docs" / "spec" / "02.md").write_text("### AB-2 Two\n")
+    assert tool.main([str(root)]) == 1
+    assert "no link to 02.md" in capsys.readouterr().err
 
 
 def test_marks_outside_of_test_files_do_not_count(tool: ModuleType, tmp_path: Path) -> None:
