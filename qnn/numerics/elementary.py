@@ -112,13 +112,7 @@ def tanh32(x: Float32) -> Float32:
     -----
     Measured error: see clause FLT-6.  Bit-exactness: clause FLT-6; nothing may vary.
     """
-    wide = _limited(x, 20.0)
-    a = np.abs(wide)
-    s = a * a
-    small = a + a * (s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))))
-    e = exp64(2.0 * a)
-    large = (e - 1.0) / (e + 1.0)
-    return _narrow(np.copysign(np.where(a < 0.03125, small, large), wide), x)
+    return _narrow(_tanh64(_limited(x, 20.0)), x)
 
 
 def sigmoid32(x: Float32) -> Float32:
@@ -128,7 +122,7 @@ def sigmoid32(x: Float32) -> Float32:
     -----
     Measured error: see clause FLT-7.  Bit-exactness: clause FLT-7; nothing may vary.
     """
-    return _narrow(1.0 / (1.0 + exp64(-_limited(x, 120.0))), x)
+    return _narrow(_sigmoid64(_limited(x, 120.0)), x)
 
 
 def cos_pi(numerator: int, denominator: int) -> float:
@@ -176,6 +170,18 @@ def power64(base: float, n: int) -> float:
         square = square * square
         n >>= 1
     return result
+
+
+def _tanh64(x: Float64) -> Float64:
+    a = np.abs(x)
+    s = a * a
+    small = a + a * (s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))))
+    e = exp64(2.0 * a)
+    return np.asarray(np.copysign(np.where(a < 0.03125, small, (e - 1.0) / (e + 1.0)), x))
+
+
+def _sigmoid64(x: Float64) -> Float64:
+    return np.asarray(1.0 / (1.0 + exp64(-x)))
 
 
 def _series(s: float, first: int) -> float:
