@@ -148,7 +148,7 @@ class Quantizer:
         )
 
     def add(self, parts: Sequence[DFP]) -> DFP:
-        """Exact sum of DFP tensors of one shape, rounded once (clause ADD)."""
+        """Exact sum of DFP tensors of one shape, rounded once (clause REQ-7)."""
         pairs = [(p.ints, p.exponent) for p in parts]
         return self.emit(
             parts[0].shape,

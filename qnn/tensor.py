@@ -21,7 +21,7 @@ class ExactSum:
 
     Parts of a batch add up here as integers, so splitting a batch cannot change a bit.
 
-    Bit-exactness: clause MAC-6; the sum is exact, :meth:`to_float32` rounds once to nearest even and scales exactly.
+    Bit-exactness: clauses MAC and F32; the sum is exact, :meth:`to_float32` rounds once to nearest even and scales exactly.
     """
 
     __slots__ = ("exponent", "ints")
@@ -202,7 +202,7 @@ class Tensor:
         Raise :class:`qnn.errors.StrictError` at an operation that would turn these integers into floats.
 
     Bit-exactness: the tape adds nothing of its own. DFP gradients of several consumers are summed exactly and
-    rounded once (clause ADD-1);
+    rounded once (clause REQ-7);
     float32 gradients are added in the order in which the consumers are visited, the reverse of execution.
     """
 

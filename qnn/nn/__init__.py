@@ -25,7 +25,7 @@ from qnn.nn.layers import (
 )
 from qnn.nn.losses import CrossEntropyLoss, SquareHingeLoss
 from qnn.nn.module import Module, Sequential
-from qnn.nn.prepare import Run, prepare
+from qnn.nn.run import Run, prepare
 from qnn.nn.summary import Summary, summarize
 
 __all__ = [

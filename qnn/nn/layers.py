@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.nn.module import Module
-from qnn.numerics import DFP, INIT_STREAM, glorot_bound, kaiming_bound, philox, running_update, uniform
+from qnn.numerics import (
+    DFP,
+    INIT_STREAM,
+    dropout_kept,
+    dropout_mask,
+    glorot_bound,
+    kaiming_bound,
+    running_update,
+    uniform,
+)
 from qnn.ops.activation import HardtanhFloat, HardtanhInteger, ReluFloat, ReluInteger
 from qnn.ops.batchnorm import NormalizeFloat, NormalizeInteger
 from qnn.ops.combine import AddInteger, ConcatFloat, ConcatInteger
@@ -17,7 +26,7 @@ from qnn.ops.conv import Conv2dFloat, Conv2dInteger, Pair, Window, as_pair
 from qnn.ops.convert import Dequantize as DequantizeOperation
 from qnn.ops.convert import ImageTable
 from qnn.ops.convert import Quantize as QuantizeOperation
-from qnn.ops.dropout import DropoutFloat, DropoutInteger, keep_threshold
+from qnn.ops.dropout import DropoutFloat, DropoutInteger
 from qnn.ops.linear import LinearFloat, LinearInteger
 from qnn.ops.pooling import AveragePoolFloat, AveragePoolInteger, MaxPoolFloat, MaxPoolInteger
 from qnn.ops.scale import ScaleFloat, ScaleInteger
@@ -41,7 +50,7 @@ class ImageInput(Module):
     Notes
     -----
     The table's exponent is the smallest one without overflow over all 256 pixel values, so it depends on no batch.
-    Bit-exactness: clause INP; float32 operations in stated order, then one rounding.
+    Bit-exactness: clause LAY-1; float32 operations in stated order, then one rounding.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], recipe: Recipe | None = None) -> None:
@@ -305,7 +314,7 @@ class Hardtanh(Module):
 
 
 class Dropout(Module):
-    """Zero elements at rate p and scale the rest by 1/(1-p), in training; the mask is addressed noise (clause ACT-3).
+    """Zero elements at rate p and scale the rest by 1/(1-p), in training; the mask is addressed noise (clause LAY-4).
 
     Parameters
     ----------
@@ -316,7 +325,8 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, recipe: Recipe | None = None) -> None:
         super().__init__(recipe)
-        self.kept = keep_threshold(p)
+        self.kept = dropout_kept(p)
+        self.used = (-1, 0)
         self.clock: Clock | None = None
         self.stream: int | None = None
         if self.recipe.is_integer:
@@ -332,8 +342,10 @@ class Dropout(Module):
                 f"{self.label} has no noise stream yet: call run = qnn.nn.prepare(model, criterion, seed=...) before "
                 f"the first step"
             )
-        words = philox(self.clock.seed, self.stream, 0, x.size, self.clock.step)
-        keep = words.astype(np.int32) < self.kept
+        step = self.clock.step
+        start = self.used[1] if self.used[0] == step else 0
+        keep = dropout_mask(self.clock.seed, self.stream, step, start, x.shape, self.kept)
+        self.used = (step, start + x.size)
         if integer:
             return self.run(DropoutInteger(keep, self.kept, self.activation, self.gradient), x)
         return self.run(DropoutFloat(keep, self.kept), x)

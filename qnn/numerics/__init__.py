@@ -24,6 +24,17 @@ from .elementary import cos_pi, exp32, exp64, log32, log64, power64, sigmoid32, 
 from .exponent import EXP_MAX, EXP_MIN, Counts, first_exponent_float, first_exponent_int, next_exponent
 from .float32 import scale_by_power, to_float32_once
 from .initial import AUGMENT_STREAM, DATA_STREAM, INIT_STREAM, glorot_bound, kaiming_bound, permutation, uniform
+from .layers import (
+    dropout,
+    dropout_kept,
+    dropout_mask,
+    hardtanh,
+    hardtanh_grad,
+    hardtanh_limits,
+    image_values,
+    relu,
+    relu_grad,
+)
 from .loss import LOSS_FRACTION_BITS, predict, softmax_cross_entropy, square_hinge
 from .mac import (
     accumulator_bits,
@@ -87,6 +98,9 @@ __all__ = [
     "conv_output_hw",
     "cos_pi",
     "decode_pow2",
+    "dropout",
+    "dropout_kept",
+    "dropout_mask",
     "encode_pow2",
     "exp32",
     "exp64",
@@ -94,6 +108,10 @@ __all__ = [
     "first_exponent_int",
     "gemm",
     "glorot_bound",
+    "hardtanh",
+    "hardtanh_grad",
+    "hardtanh_limits",
+    "image_values",
     "int_limits",
     "kaiming_bound",
     "lfsr16",
@@ -118,6 +136,8 @@ __all__ = [
     "power64",
     "predict",
     "quantize",
+    "relu",
+    "relu_grad",
     "requantize",
     "round_ratio",
     "round_real",

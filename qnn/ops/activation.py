@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.numerics import DFP
+from qnn.numerics import DFP, hardtanh_grad, hardtanh_limits
 from qnn.tensor import Operation, register
 
 Float = NDArray[np.float32]
@@ -29,7 +29,7 @@ class ReluFloat(Operation):
 
 
 class ReluInteger(Operation):
-    """max(q, 0) at the same exponent; no rounding in either direction (clause ACT-1)."""
+    """max(q, 0) at the same exponent; no rounding in either direction (clause LAY-2)."""
 
     name = "relu"
 
@@ -55,20 +55,14 @@ class HardtanhFloat(Operation):
 
 
 class HardtanhInteger(Operation):
-    """Clip of the integers to +-2^-e (clause ACT-2); +1 itself is kept where the format holds it."""
+    """Clip of the integers to +-2^-e (clause LAY-3); +1 itself is kept where the format holds it."""
 
     name = "hardtanh"
 
     def forward(self, x: DFP) -> DFP:
-        one = 1 << min(-x.exponent, 16) if x.exponent <= 0 else 0
-        if x.exponent > 0:
-            raise ValueError(
-                f"got integers at exponent {x.exponent} for hardtanh, whose limit 1 is not on that grid; scale the "
-                f"layer before it or use relu"
-            )
-        low, high = max(-one, -(1 << (x.bits - 1))), min(one, (1 << (x.bits - 1)) - 1)
-        self.mask = (x.ints >= low) & (x.ints <= one)
-        return DFP(_kernels.call("clip_ints", x.ints, low, high), x.exponent, x.bits)
+        self.x = x
+        return DFP(_kernels.call("clip_ints", x.ints, *hardtanh_limits(x.exponent, x.bits)), x.exponent, x.bits)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
-        return (DFP(gradient.ints * self.mask, gradient.exponent, gradient.bits),)
+        passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)
+        return (DFP(passed, gradient.exponent, gradient.bits),)

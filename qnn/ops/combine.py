@@ -15,7 +15,7 @@ Float = NDArray[np.float32]
 
 
 class AddInteger(Operation):
-    """Sum of DFP tensors of one shape: exact, then rounded once (clause ADD); the gradient goes to each unchanged."""
+    """Sum of DFP tensors of one shape: exact, then rounded once (clause REQ-7); the gradient goes to each unchanged."""
 
     name = "add"
 
@@ -49,7 +49,7 @@ class ConcatFloat(Operation):
 
 class ConcatInteger(Operation):
     """Concatenation along the last axis: all parts are brought to the output site's exponent, each entry rounded "
-    "once (clause ADD)."""
+    "once (clause REQ-7)."""
 
     name = "concat"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qnn.numerics import DFP
+from qnn.numerics import DFP, image_values
 from qnn.quantizer import Quantizer
 from qnn.tensor import GradientSum, Operation, register
 
@@ -54,7 +54,7 @@ class Dequantize(Operation):
 
 
 class ImageTable:
-    """The 256-entry table per channel that turns pixels into network input (clause INP).
+    """The 256-entry table per channel that turns pixels into network input (clause LAY-1).
 
     Pixel p of channel c stands for ``(p/255 - mean[c]) / std[c]``, computed in float32 in that order.
 
@@ -65,29 +65,19 @@ class ImageTable:
     """
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        self.mean = np.asarray(mean, np.float32)
-        self.std = np.asarray(std, np.float32)
-        if (
-            self.mean.shape != self.std.shape
-            or self.mean.ndim != 1
-            or not (np.isfinite(self.mean).all() and (self.std > 0).all())
-        ):
-            raise ValueError(
-                f"got mean={mean} and std={std}; allowed are as many finite means as positive stds, one per channel"
-            )
-        pixels = np.arange(256, dtype=np.float32) / np.float32(255)
-        self.values: Float = (pixels[:, None] - self.mean) / self.std
+        self.values: Float = image_values(np.asarray(mean, np.float32), np.asarray(std, np.float32))
+        self.channels = len(self.values[0])
 
     def look_up(self, images: NDArray[np.uint8], table: NDArray[Any]) -> NDArray[Any]:
         """Replace each pixel by its entry of ``table`` [256, C]."""
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != len(self.mean):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != self.channels:
             raise ValueError(
                 f"got images of dtype {images.dtype} and shape {images.shape}; allowed is uint8 [N, H, W, "
-                f"{len(self.mean)}] (NHWC): convert or transpose them"
+                f"{self.channels}] (NHWC): convert or transpose them"
             )
-        if len(self.mean) == 1:
+        if self.channels == 1:
             return np.take(table[:, 0], images)
         out = np.empty(images.shape, table.dtype)
-        for c in range(len(self.mean)):
+        for c in range(self.channels):
             out[..., c] = np.take(table[:, c], images[..., c])
         return out

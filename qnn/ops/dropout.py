@@ -31,7 +31,7 @@ class DropoutFloat(Operation):
 
 
 class DropoutInteger(Operation):
-    """q * mask * 65536/kept, the exact ratio rounded once at the output site (clause ACT-3); backward likewise."""
+    """q * mask * 65536/kept, the exact ratio rounded once at the output site (clause LAY-4); backward likewise."""
 
     name = "dropout"
 
@@ -47,10 +47,3 @@ class DropoutInteger(Operation):
     def _scaled(self, x: DFP, site: Quantizer) -> DFP:
         kept = x.ints.astype(np.int32) * self.keep.reshape(x.shape)
         return site.requantize(kept, x.exponent + 16, divisor=self.kept)
-
-
-def keep_threshold(p: float) -> int:
-    """Number of 65,536 noise words that keep an element when the rate of dropping is ``p``."""
-    if not 0.0 <= p < 1.0:
-        raise ValueError(f"got dropout rate p={p}; allowed is 0 <= p < 1")
-    return 65536 - round(p * 65536)

@@ -32,7 +32,7 @@ class ScaleFloat(Operation):
 
 
 class ScaleInteger(Operation):
-    """y = gamma x + beta on integers: exact product and sum, rounded once (clause SCL)."""
+    """y = gamma x + beta on integers: exact product and sum, rounded once (clause BN-8)."""
 
     name = "scale"
 

@@ -1,4 +1,4 @@
-"""A slow, independent version of one integer training step: plain Python integers and fractions, written from the spec only.
+"""A slow, independent version of an integer training step in Python integers and fractions, from the spec only.
 
 Nothing of the engine or of qnn.numerics' arithmetic is used, except the noise words (their own tests hold them). It
 knows one

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -61,7 +62,7 @@ class SlowNet:
     def step(self, x: np.ndarray, labels: np.ndarray, step: int) -> int:
         q, ex = self.input.quantize(fractions(x), step)
         x0 = grid(q, x.shape[1])
-        y1, e1, w1, ew1 = self.layer(0, x0, ex, step)
+        y1, e1, w1, _ = self.layer(0, x0, ex, step)
         x1 = [[max(v, 0) for v in row] for row in y1]
         y2, e2, w2, ew2 = self.layer(1, x1, e1, step)
         logits = np.array([[float(v * Fraction(2) ** e2) for v in row] for row in y2], np.float32)
@@ -171,5 +172,5 @@ def test_site_exponents_replay_from_their_counts() -> None:
                 trace.setdefault(name, []).append((used[name], site.counts))
     assert len(trace) == 7  # all but the two biases, still zero, and the first layer's input gradient
     for name, rows in trace.items():
-        for (exponent, counts), (following, _) in zip(rows, rows[1:], strict=False):
+        for (exponent, counts), (following, _) in itertools.pairwise(rows):
             assert next_exponent(counts, exponent) == following, name

@@ -77,7 +77,7 @@ def test_wrong_recipes_are_explained(text: str, part: str) -> None:
 
 
 def test_half_a_recipe_is_refused() -> None:
-    with pytest.raises(ValueError, match="all .integer training. or none"):
+    with pytest.raises(ValueError, match=r"all .integer training. or none"):
         recipes.Recipe("odd", weight=recipes.Format(8))
 
 
@@ -141,5 +141,5 @@ def test_streams_are_numbered_in_order_and_unique() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "1"])
 def test_seeds_outside_64_bits_are_refused(seed: object) -> None:
-    with pytest.raises(ValueError, match="2\\^64"):
+    with pytest.raises(ValueError, match=r"2\^64"):
         nn.prepare(nn.Linear(2, 2), seed=seed)

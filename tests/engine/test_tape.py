@@ -7,7 +7,7 @@ import doctest
 import numpy as np
 import pytest
 
-import qnn.nn.prepare
+import qnn.nn.run
 from qnn import nn, recipes
 from qnn.errors import StrictError
 from qnn.numerics import DFP
@@ -18,7 +18,7 @@ from qnn.tensor import Tensor, no_grad, trace
 
 
 def test_examples_in_the_docs_run() -> None:
-    for module in (extend, qnn.nn.prepare):
+    for module in (extend, qnn.nn.run):
         result = doctest.testmod(module)
         assert result.attempted > 0
         assert result.failed == 0
@@ -85,7 +85,7 @@ def test_shape_errors_say_what_is_wrong() -> None:
         Tensor([1.0, 2.0]) + Tensor([1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="one element"):
         Tensor([1.0, 2.0], requires_grad=True).backward()
-    with pytest.raises(ValueError, match="NHWC|allowed is"):
+    with pytest.raises(ValueError, match=r"NHWC|allowed is"):
         nn.Conv2d(3, 4, 3)(Tensor(np.zeros((1, 8, 8, 1))))
     with pytest.raises(ValueError, match="flatten"):
         nn.Linear(4, 2)(Tensor(np.zeros((2, 2, 2))))
@@ -141,7 +141,7 @@ def test_without_strict_integers_may_be_left_and_the_gradient_comes_back_as_inte
 
 def test_modules_refuse_the_other_kind_of_input() -> None:
     recipe = recipes.dfp8()
-    with pytest.raises(TypeError, match="put nn.ImageInput or nn.Quantize"):
+    with pytest.raises(TypeError, match=r"put nn.ImageInput or nn.Quantize"):
         nn.Linear(3, 2, recipe=recipe)(Tensor(np.ones((1, 3))))
     with pytest.raises(TypeError, match="Dequantize"):
         nn.Linear(3, 2)(integer_tensor(strict=False))

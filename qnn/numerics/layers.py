@@ -1,0 +1,137 @@
+"""Parameter-free layers on integers: the image table, relu, hardtanh and dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dfp import Target, int_limits, requantize
+from .exponent import Counts
+from .float32 import Float32
+from .noise import philox
+
+Ints = NDArray[Any]
+
+
+def image_values(mean: Float32, std: Float32) -> Float32:
+    """What pixel p of channel c stands for: ``(f32(p)/f32(255) - mean[c]) / std[c]``, float32 in that order.
+
+    Parameters
+    ----------
+    mean, std : float32 arrays [C]
+        Finite means and positive deviations of pixel/255.
+
+    Returns
+    -------
+    float32 array [256, C]
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-1; nothing may vary.
+    """
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    if mean.ndim != 1 or mean.shape != std.shape or not (np.isfinite(mean).all() and np.isfinite(std).all()):
+        raise ValueError(f"got mean {mean} and std {std}; allowed are as many finite means as stds, one per channel")
+    if not (std > 0).all():
+        raise ValueError(f"got std {std}; deviations must be positive; a constant channel can take 1")
+    pixels = np.arange(256, dtype=np.float32) / np.float32(255)
+    return np.asarray((pixels[:, None] - mean) / std)
+
+
+def relu(x: Ints) -> Ints:
+    """``max(q, 0)`` at the same exponent.
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-2; nothing may vary.
+    """
+    return np.maximum(x, x.dtype.type(0))
+
+
+def relu_grad(g: Ints, y: Ints) -> Ints:
+    """``g`` where the output y is positive, else 0.
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-2; nothing may vary.
+    """
+    return np.where(y > 0, g, g.dtype.type(0))
+
+
+def hardtanh_limits(exponent: int, bits: int) -> tuple[int, int]:
+    """The integers nearest to -1 and +1 that an n-bit tensor at this exponent holds: ``-+2**-e``, saturated.
+
+    Raises
+    ------
+    ValueError
+        For a positive exponent, whose grid does not hold 1.
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-3; nothing may vary.
+    """
+    if exponent > 0:
+        raise ValueError(
+            f"got integers at exponent {exponent} for hardtanh, whose limit 1 is not on that grid; "
+            "scale the layer before it down or use relu"
+        )
+    low, high = int_limits(bits)
+    one = 1 << -exponent
+    return max(-one, low), min(one, high)
+
+
+def hardtanh(x: Ints, exponent: int, bits: int) -> Ints:
+    """``min(max(q, low), high)`` with the limits of :func:`hardtanh_limits`.
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-3; nothing may vary.
+    """
+    low, high = hardtanh_limits(exponent, bits)
+    return np.clip(x, low, high).astype(x.dtype)
+
+
+def hardtanh_grad(g: Ints, x: Ints, exponent: int, bits: int) -> Ints:
+    """``g`` where the input is within the limits, borders included, else 0.
+
+    Notes
+    -----
+    Source: BNN paper, eq. 4 (inclusive). Bit-exactness: clause LAY-3; nothing may vary.
+    """
+    low, high = hardtanh_limits(exponent, bits)
+    return np.where((x >= low) & (x <= high), g, g.dtype.type(0))
+
+
+def dropout_kept(p: float) -> int:
+    """How many of the 65,536 noise words keep an element: ``65536 - round(65536 * p)``, ties to even.
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-4; nothing may vary.
+    """
+    if not 0.0 <= p < 1.0 or round(65536 * p) == 65536:
+        raise ValueError(f"got dropout rate {p}; allowed is 0 <= p < 1 - 2**-17; rates are multiples of 1/65536")
+    return 65536 - round(65536 * p)
+
+
+def dropout_mask(seed: int, stream: int, step: int, start: int, shape: tuple[int, ...], kept: int) -> NDArray[np.bool_]:
+    """True where the 16-bit PHILOX word of element start + i is below ``kept``.
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-4; nothing may vary.
+    """
+    words = philox(seed, stream, start, int(np.prod(shape, dtype=np.int64)), step)
+    return (words.astype(np.int32) < kept).reshape(shape)
+
+
+def dropout(x: Ints, mask: NDArray[np.bool_], kept: int, exponent: int, target: Target) -> tuple[Ints, Counts]:
+    """``q * mask * 65536/kept``, an exact ratio, rounded once.
+
+    Notes
+    -----
+    Bit-exactness: clauses LAY-4 and REQ-8; nothing may vary.
+    """
+    return requantize(x.astype(np.int32) * mask, exponent + 16, target, divisor=kept)
