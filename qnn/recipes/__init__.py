@@ -1,4 +1,5 @@
-"""Recipes: ``fp32``, ``dfp8`` (the DFP paper) and ``dfp(...)`` in general; ``parse`` reads a name from a file or a flag."""
+"""Recipes: ``fp32``, ``dfp8`` (the DFP paper) and ``dfp(...)`` in general; ``parse`` reads a name from a file or a "
+"flag."""
 
 from __future__ import annotations
 
@@ -68,7 +69,9 @@ def _arguments(inside: str, text: str) -> dict[str, Any]:
         elif isinstance(item.value, ast.Constant):
             values[item.arg] = item.value.value
         else:
-            raise ConfigError(f"got recipe {text!r}; the value of {item.arg!r} must be a number, a name, True, False or None")
+            raise ConfigError(
+                f"got recipe {text!r}; the value of {item.arg!r} must be a number, a name, True, False or None"
+            )
     return values
 
 

@@ -16,7 +16,8 @@ class Recipe:
     name : str
         What tables, configurations and checkpoints call it; :func:`qnn.recipes.parse` reads it back.
     input, weight, bias, activation, gradient : Format or None
-        All None is the float baseline, all set is integer training. A mixture is refused: an integer kernel needs integer operands.
+        All None is the float baseline, all set is integer training. A mixture is refused: an integer kernel needs
+        integer operands.
     last_bits : int or None
         Width of weights, activations and gradients in the last layer (the paper takes 16 on ImageNet).
     strict : bool
@@ -39,7 +40,8 @@ class Recipe:
         given = [f is not None for f in (self.input, self.weight, self.bias, self.activation, self.gradient)]
         if any(given) and not all(given):
             raise ValueError(
-                f"recipe {self.name!r} gives a format to {sum(given)} of the 5 roles input, weight, bias, activation, gradient; "
+                f"recipe {self.name!r} gives a format to {sum(given)} of the 5 roles input, weight, bias, "
+                f"activation, gradient; "
                 "allowed are all (integer training) or none (float32): fill in the missing ones"
             )
         if self.last_bits is not None and not 2 <= self.last_bits <= 16:
@@ -54,7 +56,9 @@ class Recipe:
         """A new quantisation site for a role."""
         chosen: Format | None = getattr(self, role)
         if chosen is None:
-            raise ValueError(f"got a request for a {role} site from the float recipe {self.name!r}; only integer recipes have sites")
+            raise ValueError(
+                f"got a request for a {role} site from the float recipe {self.name!r}; only integer recipes have sites"
+            )
         return Quantizer(role, chosen)
 
     def last_layer(self) -> Recipe:
@@ -70,7 +74,10 @@ class Recipe:
 
     def describe(self) -> dict[str, str]:
         """Formats by role, in words."""
-        return {role: str(getattr(self, role) or "float32") for role in ("input", "weight", "bias", "activation", "gradient")}
+        return {
+            role: str(getattr(self, role) or "float32")
+            for role in ("input", "weight", "bias", "activation", "gradient")
+        }
 
 
 __all__ = ["Recipe"]
