@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import warnings
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -61,20 +59,12 @@ def read_npz(path: Path, shape: Shape | None = None) -> Source:
 def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
     raw = read_bytes(path)
     try:
-        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array, not an archive")
+        archive = np.load(io.BytesIO(raw), allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("a single array, not an archive")
+        with archive:
             return {name: archive[name] for name in archive.files}
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-        MemoryError,
-    ) as error:
+    except Exception as error:  # the errors of zip, zlib and NumPy have no common class
         raise problem(
             f"{path}, a damaged NPZ archive or one with objects ({error})",
             "arrays of numbers, saved with numpy.savez",
