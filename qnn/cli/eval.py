@@ -85,5 +85,6 @@ def check_fit(dataset: Any, restored: Any, name: str) -> None:
     if got != want or len(dataset.classes) != len(restored.classes):
         raise click.UsageError(
             f"got {Path(name).name} with pictures of {'x'.join(map(str, got))} and {len(dataset.classes)} classes; "
-            f"this network takes {'x'.join(map(str, want))} and {len(restored.classes)} classes. Name data of that form with --data."
+            f"this network takes {'x'.join(map(str, want))} and {len(restored.classes)} classes. "
+            "Name data of that form with --data."
         )

@@ -67,16 +67,11 @@ def differences(views: Sequence[RunView]) -> list[list[str]]:
 def curves(view: RunView) -> dict[str, Points]:
     """The overlaid curves of one run, by title; the horizontal axis is epochs."""
     per = charts.epoch_axis(view)
-
-    def by_epoch(key: str, factor: float = 1.0) -> Points:
-        return [(float(e["epoch"]), factor * e[key]) for e in view.epochs if e.get(key) is not None]
-
+    steps = [(step / per, y) for step, y in view.loss if math.isfinite(y)]
     return {
-        "Test accuracy": by_epoch("test_accuracy", 100.0),
-        "Training loss": charts.smooth(
-            [(step / per, y) for step, y in view.loss if math.isfinite(y)], max(1, len(view.loss) // 40)
-        ),
-        "Test loss": by_epoch("test_loss"),
+        "Test accuracy": charts.by_epoch(view, "test_accuracy", 100.0),
+        "Training loss": charts.smooth(steps, max(1, len(steps) // 40)),
+        "Test loss": charts.by_epoch(view, "test_loss"),
     }
 
 
@@ -90,31 +85,14 @@ CAPTIONS = {
 def render(views: Sequence[RunView]) -> str:
     """The comparison as one self-contained HTML page."""
     names = short_names(views)
-    figures = []
     every = [curves(view) for view in views]
     limit = max(charts.x_limits(view)[1] for view in views)
-    for title, caption in CAPTIONS.items():
-        series = [
-            (name, f"s{i % SERIES + 1}", found[title])
-            for i, (name, found) in enumerate(zip(names, every, strict=True))
-            if found[title]
-        ]
-        if not series:
-            continue
-        values = [y for _, _, points in series for _, y in points]
-        low, high = (
-            (max(0.0, math.floor(min(values) - 2)), 100.0)
-            if title == "Test accuracy"
-            else (0.0, max(values) * 1.05 or 1.0)
-        )
-        words = f"{title} of {len(series)} runs over {limit:g} epochs"
-        picture = charts.curves(words, "epoch", series, (0.0, limit), (low, high), x_ticks=charts.epoch_ticks(limit))
-        figures.append(charts.figure(title, caption, picture))
+    figures = [_overlay(title, names, [found[title] for found in every], limit) for title in CAPTIONS]
     unlike = differences(views)
     settings = grid_table(["setting", *names], unlike, set(), "Settings that differ") if unlike else note("None.")
     parts = {
         "Results": grid_table(HEADER, rows(views), NUMERIC, "Results"),
-        "Curves": tag("div", *figures, cls="grid3") if figures else note("Nothing was recorded yet."),
+        "Curves": tag("div", *figures, cls="grid3") if any(figures) else note("Nothing was recorded yet."),
         "Settings that differ": settings,
     }
     title = tag("h1", f"{len(views)} runs side by side")
@@ -123,6 +101,22 @@ def render(views: Sequence[RunView]) -> str:
     main = tag("main", *(tag("section", tag("h2", name), content) for name, content in parts.items()))
     foot = tag("footer", tag("p", "Drawn from the run folders alone. This file loads nothing from anywhere."))
     return document(f"{len(views)} runs · qnn", top + main + foot)
+
+
+def _overlay(title: str, names: Sequence[str], lines: Sequence[Points], limit: float) -> str:
+    """One picture with a line for each run; empty when no run has one."""
+    series = [(names[i], f"s{i % SERIES + 1}", points) for i, points in enumerate(lines) if points]
+    values = [y for _, _, points in series for _, y in points]
+    if not values:
+        return ""
+    bottom, top, scale = max(0.0, math.floor(min(values) - 2)), 100.0, "linear"
+    if title != "Test accuracy":
+        bottom, top, scale = charts.loss_scale(values, [])
+    held = [(name, css, [(x, min(max(y, bottom), top)) for x, y in points]) for name, css, points in series]
+    words = f"{title} of {len(series)} runs over {limit:g} epochs"
+    ticks = charts.epoch_ticks(limit)
+    picture = charts.curves(words, "epoch", held, (0.0, limit), (bottom, top), scale, x_ticks=ticks)
+    return charts.figure(title, CAPTIONS[title] + (", log scale" if scale == "log" else ""), picture)
 
 
 def short_names(views: Sequence[RunView]) -> list[str]:

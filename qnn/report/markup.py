@@ -50,3 +50,8 @@ def shorten(name: str, most: int) -> str:
 def superscript(value: int) -> str:
     """An integer in superscript characters, for powers such as 2⁻⁷."""
     return str(value).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def short_name(name: str) -> str:
+    """A module name without the parts that every name has (``net.layers.3`` is ``3``)."""
+    return ".".join(part for part in name.split(".") if part not in ("net", "layers"))

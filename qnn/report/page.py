@@ -5,13 +5,15 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from qnn.report import charts, tables
+from qnn.report import charts, tables, traces
 from qnn.report.markup import esc, note, tag
 from qnn.report.style import css
 from qnn.report.view import RunView
 
 TITLES = {"weight": "Weights", "activation": "Activations", "gradient": "Gradients"}
 FEW = 12  # histograms shown at once; more wait behind a fold
+MANY = 48  # above this many rows, so does the table of sites
+RUNTIME = {"n_train": "training images", "n_test": "test images", "total_steps": "steps", "cpus_allowed": "processors"}
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -76,7 +78,7 @@ def _header(view: RunView) -> str:
 def _tiles(view: RunView) -> list[tuple[str, str]]:
     accuracy = "–" if view.test_accuracy is None else f"{100 * view.test_accuracy:.2f}{tag('small', ' %')}"
     if view.test_loss is not None:
-        accuracy += " " + tag("small", f"loss {view.test_loss:.3f}")
+        accuracy += " " + tag("small", f"loss {view.test_loss:.3f}", cls="loss")
     speed = "–" if view.images_per_second is None else f"{view.images_per_second:,.0f}{tag('small', ' images/s')}"
     wanted = esc(view.config.get("epochs", "?"))
     epochs = f"{len(view.epochs)}{tag('small', f' of {wanted}')}"
@@ -104,15 +106,17 @@ def _curves(view: RunView) -> str:
 
 
 def _exponents(view: RunView) -> str:
-    figures = (charts.exponent_figure(view, group, title) for group, title in TITLES.items())
-    return note(tables.exponent_words(view)) + grid(*figures)
+    words = tables.exponent_words(view)
+    if view.sites:
+        words += " Lines: the most frequent exponent of a stretch of time; shades: its range there."
+    return note(words) + grid(*traces.exponent_figures(view, TITLES))
 
 
 def _overflow(view: RunView) -> str:
-    rates = [charts.overflow_figure(view, group, title) for group, title in TITLES.items()]
+    rates = [traces.overflow_figure(view, group, title) for group, title in TITLES.items()]
     if not any(rates):
         return note("This run recorded no counts.")
-    strips = (charts.overflow_strips(view, group, f"{title} by site") for group, title in TITLES.items())
+    strips = traces.overflow_strips(view, {group: f"{title} by site" for group, title in TITLES.items()})
     words = (
         f"Share of entries per stretch of time. {charts.swatch('over')}An entry overflows when it lies outside the "
         f"range of its integers before rounding; {charts.swatch('sat')}it saturates when the rounded value had to be "
@@ -147,12 +151,17 @@ def _layers(view: RunView) -> str:
 
 
 def _sites(view: RunView) -> str:
-    return tables.site_table(view) if view.sites else note("This recipe has no quantisation sites.")
+    if not view.sites:
+        return note("This recipe has no quantisation sites.")
+    table = tables.site_table(view)
+    if len(view.sites) <= MANY:
+        return table
+    return tag("details", tag("summary", f"Table of {len(view.sites)} sites"), table)
 
 
 def _settings(view: RunView) -> str:
     left = tables.pair_table(((key, _plain(value)) for key, value in view.config.items()), "Settings")
-    rows = [(key.replace("_", " "), _plain(value)) for key, value in view.runtime.items()]
+    rows = [(RUNTIME.get(key, key.replace("_", " ")), _plain(value)) for key, value in view.runtime.items()]
     right = tables.pair_table(rows, "Machine") if rows else note("The machine was not recorded.")
     return tag("div", tag("div", left), tag("div", right), cls="halves")
 
@@ -164,6 +173,8 @@ def _plain(value: Any) -> str:
         return ", ".join(_plain(item) for item in value) or "–"
     if isinstance(value, dict):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
     return "–" if value in (None, "") else str(value)
 
 

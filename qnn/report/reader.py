@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.errors import QnnError, RunError
+from qnn.report.markup import short_name
 from qnn.report.restore import Restored, restore, weights_of
 from qnn.report.view import RunView, SiteTrace, WeightHistogram, WorstExample
 from qnn.runs import CONFIG, EVALUATION, METRICS, TRACES, RunFolder
@@ -146,7 +147,7 @@ def _histogram(name: str, module: Any, master: Any) -> WeightHistogram:
     floats, _ = np.histogram(values, bins, (-half, half))
     counted, _ = np.histogram(codes, bins, (-half, half))
     clipped = int(np.count_nonzero((values < -half) | (values >= half)))
-    label = f"{short_name(name)} {type(module).__name__}".strip()
+    label = place(name, {name: type(module).__name__})
     shape = tuple(int(n) for n in master.data.shape)
     return WeightHistogram(label, shape, copy.bits, copy.exponent, floats, counted, len(np.unique(codes)), clipped)
 
@@ -158,11 +159,6 @@ def _layers(restored: Restored) -> list[dict[str, Any]]:
     summary = nn.summarize(restored.model, np.zeros((1, *restored.input_shape), np.uint8))
     restored.model.eval()
     return [vars(row) for row in summary.rows]
-
-
-def short_name(name: str) -> str:
-    """A module name without the parts that every name has (``net.layers.3`` is ``3``)."""
-    return ".".join(part for part in name.split(".") if part not in ("net", "layers"))
 
 
 def _traces(view: RunView, folder: RunFolder, restored: Restored | None) -> None:
@@ -187,6 +183,12 @@ def _traces(view: RunView, folder: RunFolder, restored: Restored | None) -> None
     _label(view.sites, kinds)
 
 
+def place(name: str, kinds: dict[str, str]) -> str:
+    """A readable name of a module: its place, and its kind where the place is only a number."""
+    short = "loss" if name == "crossentropyloss" else short_name(name)
+    return f"{short} {kinds.get(name, '')}".strip() if short.rpartition(".")[2].isdigit() or not short else short
+
+
 def _label(sites: list[SiteTrace], kinds: dict[str, str]) -> None:
     """Readable names for pictures: place and kind of the module, the part of it only where two would be alike."""
     for group in {site.group for site in sites}:
@@ -194,7 +196,7 @@ def _label(sites: list[SiteTrace], kinds: dict[str, str]) -> None:
         bases = []
         for site in members:
             owner, _, part = site.name.rpartition(".")
-            bases.append((f"{short_name(owner)} {kinds.get(owner, '')}".strip() or site.name, _ENDINGS.get(part, part)))
+            bases.append((place(owner, kinds) or site.name, _ENDINGS.get(part, part)))
         for site, (base, ending) in zip(members, bases, strict=True):
             twin = sum(base == other for other, _ in bases) > 1
             site.label = f"{base} {ending}".strip() if twin and ending else base

@@ -92,7 +92,8 @@ def spread(wanted: Sequence[float], gap: float, lo: float, hi: float) -> list[fl
 class Panel:
     """One chart: limits, margins and the marks drawn so far.
 
-    ``y_log`` puts values on a decimal logarithm and zeros on a base line of their own, marked "0".
+    ``scale`` is "linear", "log" (positive values on a decimal logarithm) or "log0" (the same over whole decades, with
+    zeros on a base line of their own, marked "0").
     """
 
     x: tuple[float, float]
@@ -104,15 +105,17 @@ class Panel:
     right: float = 10
     top: float = 10
     bottom: float = 30
-    y_log: bool = False
+    scale: str = "linear"
     marks: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.x[1] <= self.x[0]:
             self.x = (self.x[0], self.x[0] + 1)
-        if self.y_log:
+        if self.scale == "log0":
             lo = math.floor(math.log10(self.y[0]))
-            self._log = (lo - 1, max(math.ceil(math.log10(self.y[1])), lo + 1))
+            self._log = (lo - 1.0, float(max(math.ceil(math.log10(self.y[1])), lo + 1)))
+        elif self.scale == "log":
+            self._log = (math.log10(self.y[0]), max(math.log10(self.y[1]), math.log10(self.y[0]) + 0.1))
         elif self.y[1] <= self.y[0]:
             pad = abs(self.y[0]) * 0.05 or 0.5
             self.y = (self.y[0] - pad, self.y[0] + pad)
@@ -123,9 +126,12 @@ class Panel:
 
     def py(self, y: float) -> float:
         """Vertical pixel of a data value."""
-        if self.y_log:
+        if self.scale == "log0":
             lo, hi = self._log
             share = 0.0 if y <= 0 else (max(math.log10(y), lo + 0.5) - lo) / (hi - lo)
+        elif self.scale == "log":
+            lo, hi = self._log
+            share = (math.log10(max(y, self.y[0])) - lo) / (hi - lo)
         else:
             share = (y - self.y[0]) / (self.y[1] - self.y[0])
         return self.height - self.bottom - share * (self.height - self.top - self.bottom)
@@ -140,12 +146,8 @@ class Panel:
     ) -> None:
         """Grid lines, tick labels and the name of the horizontal axis."""
         base = self.height - self.bottom
-        if self.y_log:
-            lo, hi = self._log
-            every = math.ceil((hi - lo - 1) / 5) or 1
-            y_ticks = [0.0] + [10.0**d for d in range(lo + 1, hi + 1, every)]
-        elif y_ticks is None:
-            y_ticks = nice_ticks(*self.y)
+        if y_ticks is None:
+            y_ticks = self._ticks()
         for value in y_ticks:
             y = num(self.py(value))
             self.marks.append(f'<path class="grid" d="M{num(self.left)} {y}H{num(self.width - self.right)}"/>')
@@ -166,6 +168,19 @@ class Panel:
             f'<text class="name" text-anchor="middle" x="{num(middle)}" y="{num(self.height - 2)}">'
             f"{esc(x_label)}</text>"
         )
+
+    def _ticks(self) -> list[float]:
+        """Values to mark on the vertical axis."""
+        if self.scale == "linear":
+            return nice_ticks(*self.y)
+        lo, hi = self._log
+        if self.scale == "log0":
+            every = math.ceil((hi - lo - 1) / 5) or 1
+            return [0.0] + [10.0**d for d in range(int(lo) + 1, int(hi) + 1, every)]
+        factors = (1, 2, 5) if hi - lo < 2.2 else (1,)
+        every = math.ceil((hi - lo) / 6)
+        decades = range(math.floor(lo), math.ceil(hi) + 1, every)
+        return [f * 10.0**d for d in decades for f in factors if lo - 1e-9 <= math.log10(f) + d <= hi + 1e-9]
 
     def line(self, points: Points, css: str, title: str = "", step: bool = False, shift: float = 0.0) -> None:
         """A polyline, or with ``step`` a stair that holds each value until the next point; ``shift`` is in pixels."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.report.charts import share_words
-from qnn.report.markup import esc, scroll, superscript, tag
+from qnn.report.markup import esc, scroll, short_name, superscript, tag
 from qnn.report.pictures import data_address
 from qnn.report.svg import Panel
 from qnn.report.view import RunView
@@ -55,13 +56,15 @@ def site_table(view: RunView) -> str:
 
 def layer_table(view: RunView) -> str:
     """The network, operation by operation, for one image."""
-    header = ["layer", "operation", "output", "format", "sum bits fwd", "grad", "weight grad", "MACs", "bytes"]
+    header = ["layer", "operation", "output", "format", "sum bits", "sum bits dx", "sum bits dw", "MACs", "bytes"]
     rows = []
     for row in view.layers:
         widths = [row["accumulator"], row["accumulator_input_gradient"], row["accumulator_weight_gradient"]]
         shape = " × ".join(str(n) for n in row["shape"][1:])
         counts = [f"{row['macs']:,}" if row["macs"] else "–", f"{row['output_bytes']:,}"]
-        rows.append([row["name"], row["kind"], shape, row["output"], *(str(w) if w else "–" for w in widths), *counts])
+        shown = re.sub(r"2\^(-?\d+)", lambda found: f"2{superscript(int(found[1]))}", row["output"])
+        sums = [str(width) if width else "–" for width in widths]
+        rows.append([short_name(row["name"]), row["kind"].replace("_", " "), shape, shown, *sums, *counts])
     return grid_table(header, rows, {4, 5, 6, 7, 8}, "Network")
 
 
@@ -140,7 +143,7 @@ def worst(view: RunView) -> str:
         picture = f'<img src="{data_address(example.image)}" alt="{esc(alt)}">' if example.image is not None else ""
         lines = [
             f"is {tag('strong', esc(example.truth))}",
-            f"said {tag('strong', esc(example.said))}",
+            f"said {tag('strong', esc(example.said), cls=None if example.said == example.truth else 'wrong')}",
             f"loss {example.loss:.2f}",
             f"image {example.index}",
         ]
@@ -150,13 +153,13 @@ def worst(view: RunView) -> str:
 
 def exponent_words(view: RunView) -> str:
     """One or two sentences on what the exponents did."""
-    sites = [site for site in view.sites if site.steps.size]
+    sites = [site for site in view.sites if site.steps.size and (site.entries or site.moves)]
     if not sites:
         return "There is no exponent to show: the recipe has no quantisation sites, or nothing was recorded yet."
     moves = sum(site.moves for site in sites)
     still = sum(site.moves == 0 for site in sites)
     most = max(sites, key=lambda site: site.moves)
-    text = f"Each of the {len(sites)} sites carries one power of two; a value is its integer times that power. "
+    text = f"Each of the {len(sites)} sites in use has one power of two; a value is its integer times that power. "
     if not moves:
         return text + "None of them moved."
     text += f"They moved {moves:,} times in all; " + (f"{still} never moved; " if still else "")
