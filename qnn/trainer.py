@@ -171,7 +171,6 @@ class Trainer:
         RunError
             If anything is not finite; names the step and the tensor. The training cannot go on from this object then.
         """
-        used = [site.exponent for _, site in self.sites]
         started = self.run.step
         lr = self.schedule(self.step)
         try:
@@ -182,6 +181,7 @@ class Trainer:
         except (ValueError, OverflowError) as error:
             raise self._failed(str(error)) from error
         self.optimizer.zero_grad()
+        used = [site.exponent for _, site in self.sites]  # here, since the first data set the first exponents
         self.run.advance()
         self.step += 1
         self.batch += 1

@@ -229,9 +229,12 @@ class _Session:
         if loaded is None:
             return
         self.trainer.restore(loaded)
-        progress = loaded.state["progress"]
-        self.seconds, self.train_seconds = progress["seconds"], progress["train_seconds"]
-        self.test_accuracy, self.test_loss = _number(progress["test_accuracy"]), _number(progress["test_loss"])
+        try:
+            progress = loaded.state["progress"]
+            self.seconds, self.train_seconds = float(progress["seconds"]), float(progress["train_seconds"])
+            self.test_accuracy, self.test_loss = _number(progress["test_accuracy"]), _number(progress["test_loss"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint was not written by a training run (no {error}); train again") from error
         self.saved_step = self.trainer.step
 
     def _load(self) -> checkpoint.Checkpoint | None:
@@ -244,11 +247,8 @@ class _Session:
         try:
             return checkpoint.load(newest, identity)
         except CheckpointError as error:
-            if not previous.exists():
-                raise
-            # An unreadable newest file has no identity; one that belongs elsewhere must not be passed over.
-            with contextlib.suppress(CheckpointError):
-                checkpoint.load(newest)
+            # A newest file that is whole but belongs elsewhere must not be passed over.
+            if not previous.exists() or _is_whole(newest):
                 raise
             loaded = checkpoint.load(previous, identity)
             self._note(f"{error}. Going on from {previous.name} instead, at step {loaded.state['step']}")
@@ -283,7 +283,7 @@ class _Session:
         trainer = self.trainer
         self._begin()
         while not trainer.finished:
-            if not self._train_epoch(interrupts):
+            if interrupts.wanted or not self._train_epoch(interrupts):
                 return self._interrupted()
             self._end_epoch()
         return self._end()
@@ -486,6 +486,15 @@ class _Session:
             run_dir=self.folder.path,
             interrupted=interrupted,
         )
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is a readable checkpoint, of whatever run."""
+    try:
+        checkpoint.load(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _json_number(value: float) -> float | None:
