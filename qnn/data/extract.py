@@ -90,7 +90,16 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
             yield [_zip_member(packed, info, archive) for info in packed.infolist() if not info.is_dir()]
     else:
         with tarfile.open(archive, "r:*") as tarred:
-            yield [_tar_member(tarred, info, archive) for info in tarred.getmembers() if not info.isdir()]
+            members = [_tar_member(tarred, info, archive) for info in tarred.getmembers() if not info.isdir()]
+            _read_to_the_end(tarred)
+            yield members
+
+
+def _read_to_the_end(tarred: tarfile.TarFile) -> None:
+    """Read what follows the last member: only then a compressed archive compares its checksum."""
+    stream: IO[bytes] | None = tarred.fileobj  # type: ignore[assignment]
+    while stream is not None and stream.read(1 << 20):
+        pass
 
 
 def _zip_member(packed: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path) -> _Member:

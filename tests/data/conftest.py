@@ -79,14 +79,14 @@ def contents(name: str, layout: str | None = None) -> dict[str, bytes]:
             "t10k-labels-idx1-ubyte": idx_bytes(test[1]),
         }
     parts = [samples(10, (32, 32, 3), seed=i) for i in range(6)]
-    fine = [samples(100, (32, 32, 3), 100, seed=i) for i in range(2)]
+    fine = {split: samples(100, (32, 32, 3), 100, seed=i) for i, split in enumerate(("train", "test"))}
     names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
     return {
         "cifar10-binary": lambda: {f"{n}.bin": cifar_binary(*p) for n, p in zip(names, parts, strict=True)},
         "cifar10-python": lambda: {n: cifar_python(*p) for n, p in zip(names, parts, strict=True)},
-        "cifar100-binary": lambda: {f"{n}.bin": cifar_binary(x, y // 5, y) for n, (x, y) in zip(("train", "test"), fine)},
-        "cifar100-python": lambda: {n: cifar_python(x, y, "fine_labels") for n, (x, y) in zip(("train", "test"), fine)},
-        "svhn": lambda: {f"{n}_32x32.mat": svhn_mat(*p) for n, p in zip(("train", "test"), parts)},
+        "cifar100-binary": lambda: {f"{n}.bin": cifar_binary(x, y // 5, y) for n, (x, y) in fine.items()},
+        "cifar100-python": lambda: {n: cifar_python(x, y, "fine_labels") for n, (x, y) in fine.items()},
+        "svhn": lambda: {"train_32x32.mat": svhn_mat(*parts[0]), "test_32x32.mat": svhn_mat(*parts[1])},
     }[reader]()
 
 

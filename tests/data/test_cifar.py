@@ -119,7 +119,8 @@ def test_damaged_and_odd_pickles(raw: bytes) -> None:
 
 
 def test_plain_values_pass() -> None:
-    value = {"a": [1, 2.5, "x", None, True, (1, b"z")], "b": {"c": {1, 2}}, "d": np.arange(6, dtype=">i4").reshape(2, 3)}
+    array = np.arange(6, dtype=">i4").reshape(2, 3)
+    value = {"a": [1, 2.5, "x", None, True, (1, b"z")], "b": {"c": {1, 2}}, "d": array}
     got = load_plain_pickle(pickle.dumps(value, protocol=4), "x")
     assert got["a"] == value["a"]
     assert got["b"] == value["b"]

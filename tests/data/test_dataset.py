@@ -124,7 +124,8 @@ def test_checksum_sees_shape_pixels_and_labels() -> None:
     base = dataset()
     changed = base.images.copy()
     changed[3, 1, 1, 2] ^= 1
-    others = [dataset(images=changed), dataset(labels=np.array([0, 1, 2, 1])), dataset(images=base.images.reshape(4, 1, 4, 3))]
+    reshaped = dataset(images=base.images.reshape(4, 1, 4, 3))
+    others = [dataset(images=changed), dataset(labels=np.array([0, 1, 2, 1])), reshaped]
     assert len({base.checksum, *(other.checksum for other in others)}) == 4
 
 

@@ -55,5 +55,5 @@ def test_other_forms(variables: dict[str, Any], words: str) -> None:
 def test_damaged(make: SimpleNamespace) -> None:
     raw = make.svhn(*make.samples(5, (32, 32, 3)))
     for damaged in (b"", b"no matlab file" * 20, raw[:200], raw[: len(raw) // 2], raw[:-3]):
-        with pytest.raises(DataError, match="SciPy cannot read|without"):
+        with pytest.raises(DataError, match=r"SciPy cannot read|without"):
             parse_svhn(damaged, "x")
