@@ -40,16 +40,21 @@ class NormalizeFloat(Operation):
         self.mean: Float = x.mean(axis=axes) if self.frozen is None else self.frozen[0]
         self.var: Float = x.var(axis=axes) if self.frozen is None else self.frozen[1]
         self.inv = np.float32(1) / np.sqrt(self.var + self.eps)
-        self.xhat = (x - self.mean) * self.inv
+        self.xhat = x - self.mean
+        self.xhat *= self.inv
         return self.xhat
 
     def backward(self, gradient: Float) -> tuple[Any, ...]:
         if self.frozen is not None:
             return (gradient * self.inv,)
-        axes = tuple(range(gradient.ndim - 1))
-        mean_g = gradient.mean(axis=axes)
-        mean_gx = (gradient * self.xhat).mean(axis=axes)
-        return (self.inv * (gradient - mean_g - self.xhat * mean_gx),)
+        g, xhat = gradient.reshape(-1, gradient.shape[-1]), self.xhat.reshape(-1, gradient.shape[-1])
+        mean_g = g.mean(axis=0)
+        mean_gx = np.einsum("nc,nc->c", g, xhat) / np.float32(len(g))
+        out = xhat * -mean_gx
+        out += g
+        out -= mean_g
+        out *= self.inv
+        return (out.reshape(gradient.shape),)
 
 
 class NormalizeInteger(Operation):

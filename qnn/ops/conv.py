@@ -72,7 +72,7 @@ class Conv2dFloat(Operation):
         for images, columns in _columns(self.x, (kh, kw), self.window, self.hw):
             g = gradient[images].reshape(-1, groups, o // groups)
             for k in range(groups):
-                total[k] += g[:, k].T @ columns[:, k]
+                total[k] += g[:, k].T @ columns[k]
         return total.reshape(self.weight.shape)
 
     def _input_gradient(self, gradient: Float) -> Float:
@@ -164,45 +164,40 @@ class Conv2dInteger(Operation):
 
 
 def _columns(x: Float, kernel: Pair, window: Window, hw: Pair) -> Iterator[tuple[slice, Float]]:
-    """Blocks of images as rows of their windows: [positions, groups, KH*KW*C/groups]."""
+    """Blocks of images as rows of their windows: [groups, positions, KH*KW*C/groups], in one buffer that is used again."""
     n, _, _, channels = x.shape
     (sh, sw), (ph, pw), (dh, dw), groups = window.args()
-    (kh, kw), (oh, ow) = kernel, hw
-    per_image = oh * ow * kh * kw * channels * 4
-    step = max(1, _BLOCK_BYTES // max(1, per_image))
+    (kh, kw), (oh, ow), c = kernel, hw, channels // groups
+    step = max(1, _BLOCK_BYTES // max(1, oh * ow * kh * kw * channels * 4))
+    padded = np.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0))) if ph or pw else x
+    s = padded.strides
+    view = np.lib.stride_tricks.as_strided(
+        padded,
+        (groups, n, oh, ow, kh, kw, c),
+        (s[3] * c, s[0], s[1] * sh, s[2] * sw, s[1] * dh, s[2] * dw, s[3]),
+        writeable=False,
+    )
+    buffer = np.empty((groups, min(step, n), oh, ow, kh, kw, c), np.float32)
     for start in range(0, n, step):
         images = slice(start, min(n, start + step))
-        block = x[images]
-        if ph or pw:
-            block = np.pad(block, ((0, 0), (ph, ph), (pw, pw), (0, 0)))
-        b, strides = block.shape[0], block.strides
-        view = np.lib.stride_tricks.as_strided(
-            block,
-            (b, oh, ow, groups, kh, kw, channels // groups),
-            (
-                strides[0],
-                strides[1] * sh,
-                strides[2] * sw,
-                strides[3] * (channels // groups),
-                strides[1] * dh,
-                strides[2] * dw,
-                strides[3],
-            ),
-            writeable=False,
-        )
-        yield images, view.reshape(b * oh * ow, groups, kh * kw * (channels // groups))
+        block = buffer[:, : images.stop - start]
+        np.copyto(block, view[:, images])
+        yield images, block.reshape(groups, -1, kh * kw * c)
 
 
 def _convolve(x: Float, weight: Float, window: Window, hw: Pair) -> Float:
     o, kh, kw, c = weight.shape
     groups = window.groups
-    y = np.empty((x.shape[0], *hw, groups, o // groups), np.float32)
+    y = np.empty((x.shape[0], *hw, o), np.float32)
     flat = weight.reshape(groups, o // groups, kh * kw * c)
     for images, columns in _columns(x, (kh, kw), window, hw):
-        out = y[images].reshape(-1, groups, o // groups)
-        for k in range(groups):
-            out[:, k] = columns[:, k] @ flat[k].T
-    return y.reshape(x.shape[0], *hw, o)
+        if groups == 1:
+            np.matmul(columns[0], flat[0].T, out=y[images].reshape(-1, o))
+        else:
+            out = y[images].reshape(-1, groups, o // groups)
+            for k in range(groups):
+                out[:, k] = columns[k] @ flat[k].T
+    return y
 
 
 def as_pair(value: int | Sequence[int], what: str, least: int) -> Pair:

@@ -27,8 +27,8 @@ class ScaleFloat(Operation):
         return x * gamma + beta
 
     def backward(self, gradient: Float) -> tuple[Any, ...]:
-        axes = tuple(range(gradient.ndim - 1))
-        return gradient * self.gamma, (gradient * self.x).sum(axis=axes), gradient.sum(axis=axes)
+        g, x = gradient.reshape(-1, len(self.gamma)), self.x.reshape(-1, len(self.gamma))
+        return gradient * self.gamma, np.einsum("nc,nc->c", g, x), g.sum(axis=0)
 
 
 class ScaleInteger(Operation):
