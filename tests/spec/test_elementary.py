@@ -7,6 +7,7 @@ import hashlib
 import math
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,6 +148,22 @@ def test_tables_are_the_nearest_numbers():
         z = np.array([1 + j / 128, 1 + (j + 1) / 128 - 2.0**-23])
         z = z / 2 if j >= 64 else z
         assert (np.abs(z * c - 1) <= 2.0**-7).all()
+
+
+@pytest.mark.clause("FLT-4", "FLT-5")
+def test_constants_are_those_of_the_document():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "spec" / "10-float32.md").read_text(encoding="utf-8")
+    assert (float.fromhex("0x1.71547652b82fep+5"), float.fromhex("0x1.62e42fefp-6")) == (
+        elementary._STEPS_PER_UNIT,
+        elementary._STEP_HIGH,
+    )
+    assert float.fromhex("0x1.473de6af278edp-39") == elementary._STEP_LOW
+    assert float.fromhex("0x1.62e42fefa39efp-1") == elementary._LN2_FLOAT
+    for constant in ("0x1.71547652b82fep+5", "0x1.62e42fefp-6", "0x1.473de6af278edp-39", "0x1.62e42fefa39efp-1"):
+        assert constant in text
+    high = Fraction(elementary._STEP_HIGH)
+    assert high * 2**38 == int(EXACT.multiply(EXACT.ln(Decimal(2)), Decimal(2**33)))
+    assert (high * 2**38).denominator == 1  # 33 bits, so that a product with a 15-bit n is exact
 
 
 @pytest.mark.clause("FLT-4", "FLT-5")
