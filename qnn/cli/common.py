@@ -78,29 +78,23 @@ def console(err: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if err else sys.stdout
-    width = None if stream.isatty() else 110
+    width = None if stream.isatty() else 200  # no wrapping where a program or a file reads
     return Console(file=stream, width=width, highlight=False, soft_wrap=False)
 
 
 def print_table(title: str, rows: Iterable[tuple[str, str]], err: bool = False) -> None:
     """A table of two columns: name and value."""
-    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        title=Text(title),
-        box=box.SIMPLE_HEAD,
-        show_header=False,
-        title_justify="left",
-        title_style="bold",
-        pad_edge=False,
-    )
+    table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(Text(name), Text(value))
-    console(err).print(table)
+    out = console(err)
+    out.print(Text(title, style="bold"))
+    out.print(table)
 
 
 def print_grid(header: list[str], rows: Iterable[list[str]], numeric: Iterable[int] = ()) -> None:

@@ -31,7 +31,7 @@ def exit_code_of(error: BaseException, debug: bool = False) -> int:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, (click.exceptions.Abort, KeyboardInterrupt)):
-        _say("stopped", "yellow", "interrupted before anything was done.")
+        _say("stopped", "yellow", "interrupted.")
         return FAILED
     if isinstance(error, click.UsageError):
         _usage(error)

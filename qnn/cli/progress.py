@@ -28,6 +28,7 @@ class Progress:
         self.speed = 0.0
         self.steps_per_epoch = 1
         self.closed = False
+        self.run_dir = ""
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
@@ -74,8 +75,8 @@ class Progress:
             f"{what}: {event['n_train']:,} images, {event['parameters']:,} parameters, {event['epochs']} epochs, "
             f"seed {event['seed']}"
         )
-        where = event.get("run_dir", "")
-        self.say(f"kernels {event['kernels']}, threads {event['threads']}, run folder {where}")
+        self.run_dir = str(event.get("run_dir", ""))
+        self.say(f"kernels {event['kernels']}, threads {event['threads']}, run folder {self.run_dir}")
         if event.get("resumed"):
             self.say(f"going on after step {event['step']} of {event['total_steps']}")
         if self.live is not None:

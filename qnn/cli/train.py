@@ -12,6 +12,7 @@ import click
 
 from qnn.cli.common import latest_run, percent, print_json, print_table, seconds
 from qnn.config import TrainConfig
+from qnn.errors import QnnError
 
 if TYPE_CHECKING:
     from qnn.runs import RunFolder
@@ -85,17 +86,39 @@ def command(config_file: Path | None, resume: bool, as_json: bool, report: bool,
     from qnn import training
     from qnn.cli.progress import Progress
 
-    with Progress(config) as progress:
-        result = training.train(config, resume=resume, on_event=progress.event)
-    folder = finish(result, report)
+    progress = Progress(config)
+    try:
+        with progress:
+            result = training.train(config, resume=resume, on_event=progress.event)
+    except KeyboardInterrupt:
+        raise stopped_at_once(progress.run_dir) from None
+    trouble: QnnError | None = None
+    try:
+        finish(result, report)
+    except QnnError as error:  # the run is complete: say its result first
+        trouble = error
     if as_json:
         print_json(summary(result))
     elif not result.interrupted:
-        print_table("Result", result_rows(result, folder, report))
+        print_table("Result", result_rows(result, report))
+    if trouble is not None:
+        raise trouble
     if result.interrupted:
-        again = f"qnn train --out {shlex.quote(str(result.run_dir))} --resume"
-        click.echo(f"Stopped after step {result.steps} and saved. Go on with:\n  {again}", err=True)
+        click.echo(f"Stopped after step {result.steps} and saved. Go on with:\n  {again(result.run_dir)}", err=True)
         raise click.exceptions.Exit(1)
+
+
+def again(run_dir: Path | str) -> str:
+    """The command that goes on with a run."""
+    return f"qnn train --resume --out {shlex.quote(str(run_dir))}"
+
+
+def stopped_at_once(run_dir: str) -> BaseException:
+    """What a second Ctrl-C, or one outside of the steps, ends with."""
+    if not run_dir:
+        return click.exceptions.Abort()
+    click.echo(f"Stopped at once. Go on from the last checkpoint with:\n  {again(run_dir)}", err=True)
+    return click.exceptions.Exit(1)
 
 
 def fresh_config(path: Path | None, given: dict[str, Any]) -> TrainConfig:
@@ -117,7 +140,7 @@ def resumed_config(path: Path | None, given: dict[str, Any]) -> TrainConfig:
     return config.replace(**{**given, "out": str(folder)})
 
 
-def finish(result: Result, report: bool) -> RunFolder:
+def finish(result: Result, report: bool) -> None:
     """What the command adds to the run folder: the worst examples' pixels, the machine, the report."""
     from qnn.runs import RunFolder
 
@@ -129,7 +152,6 @@ def finish(result: Result, report: bool) -> RunFolder:
         from qnn.report import write_report
 
         write_report(folder.path)
-    return folder
 
 
 def store_pictures(folder: RunFolder) -> None:
@@ -161,8 +183,11 @@ def summary(result: Result) -> dict[str, Any]:
     return {**fields, "run_dir": str(result.run_dir)}
 
 
-def result_rows(result: Result, folder: RunFolder, report: bool) -> list[tuple[str, str]]:
+def result_rows(result: Result, report: bool) -> list[tuple[str, str]]:
     """The rows of the final table."""
+    from qnn.runs import RunFolder
+
+    folder = RunFolder(result.run_dir)
     rows = [
         ("test accuracy", percent(result.test_accuracy)),
         ("time", seconds(result.seconds)),
@@ -184,7 +209,8 @@ def exponent_rows(folder: RunFolder, most: int = 160) -> list[tuple[str, str]]:
         return []
     rows = []
     for role in ("input", "weight", "bias", "activation", "gradient"):
-        values = [str(site["exponent"]) for site in last["sites"].values() if site["role"] == role]
+        of_role = [site for site in last["sites"].values() if site["role"] == role]
+        values = [str(site["exponent"]) for site in of_role if site["total"] or role == "input"]
         if values:
             text = " ".join(values)
             rows.append((f"exponents, {role}", text if len(text) <= most else text[:most].rsplit(" ", 1)[0] + " ..."))
