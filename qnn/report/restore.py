@@ -68,7 +68,11 @@ def restore(folder: Path, seed: int = 0) -> Restored:
     except CheckpointError as error:
         if not previous.exists():
             raise
-        loaded, file, note = checkpoints.load(previous), previous, f"{error}. Taken instead: {previous.name}"
+        try:
+            loaded, file = checkpoints.load(previous), previous
+        except CheckpointError:
+            raise error from None  # what is wrong with the newest is the news
+        note = f"{error}. Taken instead: {previous.name}"
     return _build(loaded, file, note, seed)
 
 
