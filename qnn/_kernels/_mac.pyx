@@ -99,6 +99,13 @@ def paths():
     return ["c", "avx2"] if qnn_cpu_features().avx2 and qnn_isa_avx2() != NULL else ["c"]
 
 
+cdef cnp.ndarray _dense(cnp.ndarray array):
+    """The array itself if C can walk through it, else a copy in C order."""
+    if cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISALIGNED(array):
+        return array
+    return _np.array(array, order="C", copy=True)
+
+
 cdef cnp.ndarray _operand(object array, str name, int dimensions):
     """An int8 or int16 array in C order, copied if it is not contiguous."""
     if not isinstance(array, _np.ndarray):
@@ -107,7 +114,7 @@ cdef cnp.ndarray _operand(object array, str name, int dimensions):
         raise TypeError(f"got dtype {array.dtype} for {name}; allowed are int8 and int16; quantise first")
     if array.ndim != dimensions:
         raise ValueError(f"got {name} of shape {array.shape}; it must have {dimensions} axes; reshape it")
-    return _np.ascontiguousarray(array)
+    return _dense(array)
 
 
 cdef int _bytes(cnp.ndarray array):
@@ -156,11 +163,6 @@ cdef class _Sink:
         if sink.requantize:
             sink.array = _np.empty(shape, _np.int8 if target.bits <= 8 else _np.int16)
             exponent = _operator.index(exponent)
-            if isinstance(target.noise, _np.ndarray) and target.noise.shape != shape and target.rounding == QNN_STOCHASTIC:
-                raise ValueError(
-                    f"got noise words of shape {target.noise.shape} for a result of shape {shape}; both must be equal; "
-                    "pass one word per element"
-                )
             sink.alive = fill_target(&sink.target, target, exponent, 1, sink.array.size)
             sink.output.target = &sink.target
             sink._set_bias(bias)
@@ -180,7 +182,7 @@ cdef class _Sink:
         if bias.shape != (self.output.columns,):
             raise ValueError(f"got a bias of shape {bias.shape}; it must be ({self.output.columns},), one per output column; "
                              "reshape it")
-        array = _np.ascontiguousarray(bias)
+        array = _dense(bias)
         self.bias = array
         self.output.bias = <const int64_t *>cnp.PyArray_DATA(array)
         return 0
