@@ -23,7 +23,9 @@ def array_header(name: str, array: NDArray[Any]) -> bytes:
     """Name, dtype and shape of an array as bytes that no other array shares (clause DIG-3)."""
     text = name.encode()
     kind = array.dtype.newbyteorder("<").str.encode()
-    return struct.pack(f"<I{len(text)}sI{len(kind)}sI{array.ndim}Q", len(text), text, len(kind), kind, array.ndim, *array.shape)
+    return struct.pack(
+        f"<I{len(text)}sI{len(kind)}sI{array.ndim}Q", len(text), text, len(kind), kind, array.ndim, *array.shape
+    )
 
 
 def _update(digest: hashlib._Hash, name: str, array: NDArray[Any]) -> None:

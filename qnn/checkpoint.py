@@ -132,8 +132,8 @@ def load(path: Path, expect: Identity | None = None) -> Checkpoint:
     tensors, content = _read(path)
     if content["format"] != FORMAT:
         raise CheckpointError(
-            f"got {path} in checkpoint format {content['format']!r}; this version of qnn ({__version__}) reads format {FORMAT}; "
-            "use the version that wrote it"
+            f"got {path} in checkpoint format {content['format']!r}; this version of qnn ({__version__}) reads format "
+            f"{FORMAT}; use the version that wrote it"
         )
     checkpoint = _parse(path, tensors, content)
     if content.get("sha256") != _checksum({key: content[key] for key in ("format", "identity", "state")}, tensors):
@@ -157,7 +157,9 @@ def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:
             metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}; name a run folder that holds one, or train first") from error
+        raise CheckpointError(
+            f"there is no checkpoint {path}; name a run folder that holds one, or train first"
+        ) from error
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}; it must be a readable file") from error
     except (SafetensorError, ValueError, TypeError, AttributeError, OverflowError, MemoryError) as error:

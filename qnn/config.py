@@ -57,9 +57,9 @@ class TrainConfig:
     batch_size: int = _field(32, "images per step", numeric=True)
     lr: float = _field(0.05, "learning rate at the start", numeric=True)
     schedule: str = _field("cosine", "course of the learning rate", numeric=True, choices=SCHEDULES)
-    lr_final: float = _field(0.0, "learning rate at the end of cosine and exponential (there 0: lr / 100)", numeric=True)
+    lr_final: float = _field(0.0, "learning rate at the end of cosine, exponential (there 0: lr / 100)", numeric=True)
     lr_gamma: float = _field(0.1, "factor of each drop of the step schedule", numeric=True)
-    lr_milestones: tuple[int, ...] = _field((), "epochs after which step drops (none: 1/2 and 3/4 of all)", numeric=True)
+    lr_milestones: tuple[int, ...] = _field((), "epochs after which step drops (none: at 1/2 and 3/4)", numeric=True)
     optimizer: str = _field("sgd", "optimiser", numeric=True, choices=OPTIMIZERS)
     momentum: float = _field(0.9, "momentum of sgd", numeric=True)
     nesterov: bool = _field(False, "Nesterov's form of the momentum", numeric=True)
@@ -126,7 +126,9 @@ class TrainConfig:
         """Which settings differ: ``{key: (mine, theirs)}``, over `keys` or the numeric ones."""
         chosen = self.numeric_keys() if keys is None else tuple(keys)
         return {
-            key: (getattr(self, key), getattr(other, key)) for key in chosen if getattr(self, key) != getattr(other, key)
+            key: (getattr(self, key), getattr(other, key))
+            for key in chosen
+            if getattr(self, key) != getattr(other, key)
         }
 
     def replace(self, **changes: Any) -> TrainConfig:
@@ -186,14 +188,19 @@ class TrainConfig:
         try:
             values = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{source} is not TOML: {error}; lines look like  epochs = 5  or  model = \"lenet5\"") from error
+            raise ConfigError(
+                f'{source} is not TOML: {error}; lines look like  epochs = 5  or  model = "lenet5"'
+            ) from error
         return cls.from_dict(values, source)
 
     def to_toml(self, *, without: Iterable[str] = ()) -> str:
         """The settings as TOML text with a comment per key; :meth:`from_toml_text` reads it back unchanged."""
         skip = set(without)
         lines = ["# Settings of a qnn training run; `qnn train THIS_FILE` runs it again."]
-        titles = ("These fix the bits of the run (of data its content, not its name or place).", "These change no bit of it.")
+        titles = (
+            "These fix the bits of the run (of data its content, not its name or place).",
+            "These change no bit of it.",
+        )
         for group, title in enumerate(titles):
             lines += ["", f"# {title}"]
             for field in dataclasses.fields(self):
@@ -224,7 +231,9 @@ class TrainConfig:
 def unknown_name(what: str, got: str, known: Iterable[str]) -> str:
     """The message for an unknown name: what was got, the nearest known one, and all that are allowed."""
     names = tuple(known)
-    near = difflib.get_close_matches(got.lower().replace("-", "_"), [n.lower().replace("-", "_") for n in names], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(
+        got.lower().replace("-", "_"), [n.lower().replace("-", "_") for n in names], n=1, cutoff=0.5
+    )
     hint = ""
     if near:
         nearest = next(n for n in names if n.lower().replace("-", "_") == near[0])
@@ -256,12 +265,13 @@ _RANGES: dict[str, tuple[float, float, str]] = {
 
 
 def _check_keys(values: Mapping[str, Any], source: str) -> None:
+    known = TrainConfig.keys()
     for key in values:
-        if key not in TrainConfig.keys():
-            raise ConfigError(f"{source}: {unknown_name('setting', str(key), TrainConfig.keys())}")
+        if key not in known:
+            raise ConfigError(f"{source}: {unknown_name('setting', str(key), known)}")
 
 
-def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+def _checked(field: Any, value: Any) -> Any:
     """The value in the field's type, or a ConfigError. An int is a fine float; a bool is no number."""
     kind = type(field.default)
     if kind is tuple and isinstance(value, (list, tuple)) and all(type(item) is int for item in value):
@@ -272,16 +282,21 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
         except OverflowError as error:
             raise ConfigError(f"got {field.name} = a huge integer; it must be a float; write a smaller one") from error
     if type(value) is not kind:
-        words = {"str": "text in quotes", "int": "a whole number", "float": "a number", "bool": "true or false",
-                 "tuple": "a list of whole numbers"}
+        words = {
+            "str": "text in quotes",
+            "int": "a whole number",
+            "float": "a number",
+            "bool": "true or false",
+            "tuple": "a list of whole numbers",
+        }
         raise ConfigError(
             f"got {field.name} = {value!r} of type {type(value).__name__}; it must be {words[kind.__name__]}; "
             f"the default is {_toml_value(field.default)}"
         )
     choices = field.metadata["choices"]
     if choices and value not in choices:
-        raise ConfigError(unknown_name(field.name, value, choices))
-    if kind is str:
+        raise ConfigError(unknown_name(field.name, str(value), choices))
+    if isinstance(value, str):
         if field.name != "out" and not value.strip():
             raise ConfigError(f"got an empty {field.name}; it must name one; the default is '{field.default}'")
         try:

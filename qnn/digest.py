@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qnn import data as qnn_data
 from qnn import checkpoint
+from qnn import data as qnn_data
 from qnn.chain import PARTS
 from qnn.config import TrainConfig
 from qnn.errors import CheckpointError, ConfigError, RunError
@@ -62,7 +62,9 @@ class Replay:
     def __str__(self) -> str:
         note = "" if self.covered else " (recipe not covered by the promise about bits)"
         if self.same:
-            return f"{self.run_dir}: the replay gives the same digests, steps {self.first_step} to {self.last_step}{note}"
+            return (
+                f"{self.run_dir}: the replay gives the same digests, steps {self.first_step} to {self.last_step}{note}"
+            )
         if self.step == 0:
             return f"{self.run_dir}: settings or data differ from those of the run, so no step was compared{note}"
         where = f", in {', '.join(self.parts)}" if self.parts else ""
@@ -161,7 +163,9 @@ def replay(
     Bit-exactness: clause DIG-2; a covered recipe gives the same digests on every kernel path, thread count and machine.
     """
     if start not in ("seed", "checkpoint"):
-        raise ConfigError(f"got start '{start}' for a replay; it is 'seed' or 'checkpoint'; 'seed' replays the whole run")
+        raise ConfigError(
+            f"got start '{start}' for a replay; it is 'seed' or 'checkpoint'; 'seed' replays the whole run"
+        )
     if steps is not None and steps < 1:
         raise ConfigError(f"got {steps} steps for a replay; it must be at least 1; leave it out for all")
     folder = RunFolder(run_dir)
@@ -173,7 +177,15 @@ def replay(
         def outcome(first: int, step: int | None, got: bytes, parts: tuple[str, ...] = ()) -> Replay:
             expected = None if step is None else str(recorded[step]["digest"])
             return Replay(
-                folder.path, first, trainer.step, step is None, step, expected, None if step is None else got.hex(), parts, trainer.covered
+                folder.path,
+                first,
+                trainer.step,
+                step is None,
+                step,
+                expected,
+                None if step is None else got.hex(),
+                parts,
+                trainer.covered,
             )
 
         if trainer.digest.hex() != recorded[0]["digest"]:
@@ -224,15 +236,29 @@ def bisect(run_a: PathLike, run_b: PathLike, *, repeat: bool = True, on_step: On
     shared = min(len(chain_a), len(chain_b)) - 1
     step = _first_difference(chain_a, chain_b)
     if step is None:
-        longer = "" if len(chain_a) == len(chain_b) else f"; {(a if len(chain_a) > len(chain_b) else b).path} goes on for longer"
-        return Bisection(a.path, b.path, shared, True, None, explanation=f"the runs agree in all {shared} steps that both have{longer}")
+        longer = (
+            ""
+            if len(chain_a) == len(chain_b)
+            else f"; {(a if len(chain_a) > len(chain_b) else b).path} goes on for longer"
+        )
+        return Bisection(
+            a.path,
+            b.path,
+            shared,
+            True,
+            None,
+            explanation=f"the runs agree in all {shared} steps that both have{longer}",
+        )
     if step == 0:
         settings = _settings_unlike(chain_a[0], chain_b[0])
         words = ", ".join(f"{key} ({mine} and {theirs})" for key, (mine, theirs) in settings.items())
         text = f"the runs differ from the start: they have other settings or data: {words or 'not recorded'}"
         return Bisection(a.path, b.path, shared, False, 0, settings, explanation=text)
-    parts = tuple(name for name in PARTS if chain_a[step].get("parts", {}).get(name) != chain_b[step].get("parts", {}).get(name))
-    text = f"the runs agree up to step {step - 1} and differ from step {step} on, in {', '.join(parts) or 'the recorded digest only'}"
+    parts = tuple(
+        name for name in PARTS if chain_a[step].get("parts", {}).get(name) != chain_b[step].get("parts", {}).get(name)
+    )
+    what = ", ".join(parts) or "the recorded digest only"
+    text = f"the runs agree up to step {step - 1} and differ from step {step} on, in {what}"
     if not repeat:
         return Bisection(a.path, b.path, shared, False, step, parts=parts, explanation=text)
     tensors, reproduced, more = _repeat(a, b, step, chain_a, chain_b, on_step)
@@ -253,7 +279,9 @@ def _first_difference(chain_a: list[Record], chain_b: list[Record]) -> int | Non
 
 def _settings_unlike(a: Record, b: Record) -> dict[str, tuple[Any, Any]]:
     mine, theirs = a.get("settings", {}), b.get("settings", {})
-    return {key: (mine.get(key), theirs.get(key)) for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)}
+    return {
+        key: (mine.get(key), theirs.get(key)) for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)
+    }
 
 
 def _parts_unlike(recorded: Record, record: StepRecord) -> tuple[str, ...]:
@@ -289,7 +317,11 @@ def _repeat(
             pass  # from the beginning, then
         reached = _run_to(trainer, step - 1, chain_a, on_step)
     if reached is not None:
-        return {}, None, f"a replay on this machine differs from both already at step {reached}, so the step was not repeated"
+        return (
+            {},
+            None,
+            f"a replay on this machine differs from both already at step {reached}, so the step was not repeated",
+        )
     state = trainer.checkpoint()
     hashes, reproduced = [], []
     for folder, chain in ((a, chain_a), (b, chain_b)):
@@ -311,11 +343,16 @@ def _say(a: RunFolder, b: RunFolder, step: int, tensors: dict[str, tuple[str, ..
     if all(reproduced):
         first = next((f"{part} '{names[0]}'" for part, names in tensors.items()), "nothing")
         count = sum(len(names) for names in tensors.values())
-        return f"repeating the step with each run's kernels and threads gives both again; {count} tensors differ, first {first}"
+        return (
+            f"repeating it with each run's kernels and threads gives both again; {count} tensors differ, first {first}"
+        )
     if not any(reproduced):
         return "repeating the step here gives neither of the two: both come from another version or machine"
     good, bad = (a, b) if reproduced[0] else (b, a)
-    return f"repeating the step here gives that of {good.path}; the step {step} of {bad.path} is not what this machine computes"
+    return (
+        f"repeating the step here gives that of {good.path}; "
+        f"the step {step} of {bad.path} is not what this machine computes"
+    )
 
 
 def _run_to(trainer: Trainer, last: int, chain: list[Record], on_step: OnStep | None) -> int | None:

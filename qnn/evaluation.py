@@ -87,8 +87,8 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluati
 
     Notes
     -----
-    Bit-exactness: clauses LOSS-1 to LOSS-3 and LOSS-5; in an integer recipe the batch size may vary, since exponents and
-    statistics are frozen.
+    Bit-exactness: clauses LOSS-1 to LOSS-3 and LOSS-5; in an integer recipe the batch size may vary, since exponents
+    and statistics are frozen.
     """
     if batch_size < 1:
         raise ValueError(f"got batch_size {batch_size} for an evaluation; it must be at least 1; 256 is usual")
@@ -106,7 +106,9 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluati
     finally:
         model.train(was_training)
     classes = len(dataset.classes)
-    confusion = np.bincount(dataset.labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
+    confusion = np.bincount(dataset.labels * classes + predictions, minlength=classes * classes).reshape(
+        classes, classes
+    )
     return Evaluation(
         accuracy=int(np.trace(confusion)) / len(dataset),
         loss=int(losses.sum()) * 2.0**-LOSS_FRACTION_BITS / len(dataset),

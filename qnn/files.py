@@ -95,4 +95,6 @@ def sync_folder(folder: Path) -> None:
 def write_failed(what: str, path: Path, error: OSError, remedy: str) -> RunError:
     """The error for a write that the system refused: got, allowed, what to do."""
     reason = error.strerror or str(error)
-    return RunError(f"could not write {what} {path}: {reason}; the folder must be writable and the disk not full; {remedy}")
+    return RunError(
+        f"could not write {what} {path}: {reason}; the folder must be writable and the disk not full; {remedy}"
+    )

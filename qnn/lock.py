@@ -10,14 +10,16 @@ import socket
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from qnn.errors import RunError
 from qnn.files import write_failed
 
+fcntl: Any
 try:
     import fcntl
 except ImportError:  # pragma: no cover - not on POSIX
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 _NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -47,7 +49,9 @@ class FolderLock:
         self.acquire()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.release()
 
     def acquire(self) -> None:
@@ -124,7 +128,7 @@ class FolderLock:
 
 
 def _flock(descriptor: int) -> bool:
-    """Lock the descriptor's file; False where the system or file system cannot; BlockingIOError when somebody has it."""
+    """Lock the descriptor's file; False where the system cannot; BlockingIOError when somebody has it."""
     if fcntl is None:
         return False
     try:

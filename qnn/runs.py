@@ -1,43 +1,44 @@
 """The folder of a run: its files, what is in them, and who may write there.
 
-====================== ================================================================================================
-``config.toml``        the settings (without ``out``: the folder may move)
-``metrics.jsonl``      one event per line, see below
-``traces.jsonl``       per step: exponents and counts of all quantisation sites, see below
-``digest.jsonl``       per step: ``step``, ``digest`` (the chain, clause DIG-2) and ``parts`` (the first 16 hexadecimal
-                       digits of each part's hash, clause DIG-6); line ``step`` 0 holds d_0 and the ``settings`` it is of
-``checkpoint.safetensors``, ``previous.safetensors``  see :mod:`qnn.checkpoint`
-``evaluation.json``    written at the end: ``accuracy``, ``loss``, ``classes``, ``confusion`` (rows: true class),
-                       ``worst`` (list of ``index``, ``label``, ``predicted``, ``loss``, of the test set, worst first)
-``.lock``              present while a process writes, see :mod:`qnn.lock`
-====================== ================================================================================================
+========================== ===========================================================================================
+``config.toml``            the settings (without ``out``: the folder may move)
+``metrics.jsonl``          one event per line, see below
+``traces.jsonl``           per step: exponents and counts of all quantisation sites, see below
+``digest.jsonl``           per step: ``step``, ``digest`` (the chain, clause DIG-2), ``parts`` (the first 16 hexadecimal
+                           digits of each part's hash, clause DIG-6); line 0 holds d_0 and the ``settings`` it is of
+``checkpoint.safetensors`` the newest checkpoint, see :mod:`qnn.checkpoint`
+``previous.safetensors``   the one before
+``evaluation.json``        written at the end: ``accuracy``, ``loss``, ``classes``, ``confusion`` (rows: true class),
+                           ``worst`` (list of ``index``, ``label``, ``predicted``, ``loss``, worst first)
+``.lock``                  present while a process writes, see :mod:`qnn.lock`
+========================== ===========================================================================================
 
-Events of ``metrics.jsonl``, each with ``kind`` and ``step`` (completed steps so far); epochs count from 1, losses are means
-in nats, accuracies shares from 0 to 1:
+Events of ``metrics.jsonl``, each with ``kind`` and ``step`` (completed steps so far); epochs count from 1, losses are
+means in nats, accuracies shares from 0 to 1:
 
 ``start``
     ``model``, ``recipe``, ``data``, ``n_train``, ``n_test``, ``classes`` (names), ``parameters`` (how many numbers are
-    trained), ``kernels``, ``threads``, ``seed``, ``batch_size``, ``epochs``, ``steps_per_epoch``, ``total_steps``, ``covered``
-    (whether the promise about bits covers the recipe), ``resumed`` (false or true; a resumed run has a ``start`` per
-    session), ``run_dir`` is not in the file but in the event that ``on_event`` gets.
+    trained), ``kernels``, ``threads``, ``seed``, ``batch_size``, ``epochs``, ``steps_per_epoch``, ``total_steps``,
+    ``covered`` (whether the promise about bits covers the recipe), ``resumed`` (a resumed run has a ``start`` per
+    session). The event that ``on_event`` gets also has ``run_dir``.
 ``step``
     Every ``log_every`` steps and at the first and last: ``epoch``, ``loss``, ``accuracy`` (of that batch), ``lr``,
     ``images_per_second`` (since the last such event).
 ``epoch``
     ``epoch``, ``train_loss``, ``train_accuracy`` (while training), ``test_loss``, ``test_accuracy``, ``seconds`` (of
-    training in this epoch), ``images_per_second``, ``digest``, ``sites``: ``{name: {role, exponent, overflow, saturated,
-    total}}`` with the counts summed over the epoch.
+    training in this epoch), ``images_per_second``, ``digest``, ``sites``: ``{name: {role, exponent, overflow,
+    saturated, total}}`` with the counts summed over the epoch.
 ``note``
     ``message``: a decision taken, such as going on from the previous checkpoint.
 ``interrupt``
     ``epoch``, ``message`` (how to go on), ``digest``.
 ``end``
-    ``test_accuracy``, ``test_loss``, ``digest``, ``covered``, ``epochs``, ``seconds`` (training and tests, all sessions),
-    ``train_seconds``, ``images_per_second`` (training), ``kernels``, ``threads``, ``confusion`` (list of rows).
+    ``test_accuracy``, ``test_loss``, ``digest``, ``covered``, ``epochs``, ``seconds`` (training and tests, all
+    sessions), ``train_seconds``, ``images_per_second`` (training), ``kernels``, ``threads``, ``confusion`` (rows).
 
-``traces.jsonl``: the first line is ``{"sites": [names], "roles": [...], "bits": [...], "r_max": [...]}``, then per step one
-line ``{"step", "exponents", "total", "nonzero", "overflow", "overflow_double", "saturated"}`` of lists in that order, where
-``exponents`` are those the step used. The counts alone replay the exponents (clause EXP).
+``traces.jsonl``: the first line is ``{"sites": [names], "roles": [...], "bits": [...], "r_max": [...]}``, then per step
+one line ``{"step", "exponents", "total", "nonzero", "overflow", "overflow_double", "saturated"}`` of lists in that
+order, where ``exponents`` are those the step used. The counts alone replay the exponents (clause EXP-6).
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class JsonLines:
     path : Path
         The file, made if missing.
     keep : callable, optional
-        Given: everything from the first line on that is no JSON object, or for which ``keep(record)`` is false, is cut off.
+        Given: all from the first line on that is no JSON object, or for which ``keep(record)`` is false, is cut off.
         Left out: the file is emptied.
 
     Raises
@@ -118,7 +119,9 @@ class JsonLines:
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> RunError:
-        return write_failed("to", self.path, error, "the last good checkpoint is kept; make room, then go on with --resume")
+        return write_failed(
+            "to", self.path, error, "the last good checkpoint is kept; make room, then go on with --resume"
+        )
 
 
 def _kept_size(path: Path, keep: Callable[[Record], bool]) -> int:
@@ -155,13 +158,17 @@ def read_lines(path: Path) -> Iterator[Record]:
         with open(path, "rb") as file:
             lines = file.readlines()
     except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}; name a folder that `qnn train` wrote") from error
+        raise RunError(
+            f"cannot read {path}: {error.strerror or error}; name a folder that `qnn train` wrote"
+        ) from error
     for number, line in enumerate(lines, 1):
         record = _record(line)
         if record is None:
             if number == len(lines):
                 return
-            raise RunError(f"line {number} of {path} is no JSON object; the file was changed; train the run again to have it whole")
+            raise RunError(
+                f"line {number} of {path} is no JSON object; the file was changed; train the run again to have it whole"
+            )
         yield record
 
 
@@ -272,7 +279,9 @@ class RunFolder:
         records = list(read_lines(self.path / DIGESTS))
         for step, record in enumerate(records):
             if record.get("step") != step or not isinstance(record.get("digest"), str):
-                raise RunError(f"{self.path / DIGESTS} has no digest of step {step}; the file was changed; train the run again")
+                raise RunError(
+                    f"{self.path / DIGESTS} has no digest of step {step}; the file was changed; train the run again"
+                )
         if not records:
             raise RunError(f"{self.path / DIGESTS} is empty; the run has not begun; train it first")
         return records
@@ -289,7 +298,9 @@ class RunFolder:
             arrays = [np.array([line[key] for line in lines], np.int64).reshape(shape) for key in TRACE_KEYS]
             steps = np.array([line["step"] for line in lines], np.int64)
         except (KeyError, ValueError, TypeError) as error:
-            raise RunError(f"{self.path / TRACES} has a line that fits no step ({error}); train the run again") from error
+            raise RunError(
+                f"{self.path / TRACES} has a line that fits no step ({error}); train the run again"
+            ) from error
         return Traces(head["sites"], head["roles"], head["bits"], head["r_max"], steps, *arrays)
 
     def evaluation(self) -> Record:
@@ -297,7 +308,9 @@ class RunFolder:
         try:
             content = json.loads((self.path / EVALUATION).read_text())
         except (OSError, ValueError) as error:
-            raise RunError(f"cannot read {self.path / EVALUATION} ({error}); it is written at the end of a run; finish it with --resume") from error
+            raise RunError(
+                f"cannot read {self.path / EVALUATION} ({error}); it is written last; finish the run with --resume"
+            ) from error
         return dict(content)
 
     def write_evaluation(self, content: Record) -> None:

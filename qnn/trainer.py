@@ -1,4 +1,4 @@
-"""One training in progress: model, optimiser, schedule, position in the data and digest chain, moved on a step at a time.
+"""One training in progress: model, optimiser, schedule, position in the data, digest chain; moved on a step at a time.
 
 It knows nothing of folders, events or signals; :mod:`qnn.training` adds those, :mod:`qnn.digest` replays with it.
 """
@@ -18,7 +18,7 @@ from qnn.chain import PARTS, count_values, first_digest, hash_arrays, hash_each,
 from qnn.checkpoint import Checkpoint, Identity
 from qnn.config import TrainConfig
 from qnn.data.dataset import Dataset
-from qnn.errors import CheckpointError, RunError
+from qnn.errors import CheckpointError, ConfigError, RunError
 
 LOSS_UNIT = 2.0**-20
 
@@ -86,8 +86,8 @@ class Trainer:
 
     Notes
     -----
-    Bit-exactness: clauses DIG-1 to DIG-4; the chain depends on the numeric settings and the training set only, unless the
-    recipe is ``fp32``.
+    Bit-exactness: clauses DIG-1 to DIG-4; the chain depends on the numeric settings and the training set only, unless
+    the recipe is ``fp32``.
     """
 
     def __init__(self, config: TrainConfig, train_set: Dataset) -> None:
@@ -95,11 +95,9 @@ class Trainer:
         self.data = limited(train_set, config.train_limit)
         self.steps_per_epoch = len(self.data) // config.batch_size
         if self.steps_per_epoch == 0:
-            from qnn.errors import ConfigError
-
             raise ConfigError(
-                f"got batch_size = {config.batch_size} for {len(self.data)} training images; a batch must fit into the set; "
-                f"choose at most {len(self.data)}"
+                f"got batch_size = {config.batch_size} for {len(self.data)} training images; a batch must fit into the "
+                f"set; choose at most {len(self.data)}"
             )
         recipe = recipes.parse(config.recipe)
         self.model = models.build(
@@ -129,7 +127,9 @@ class Trainer:
     def settings(self) -> dict[str, Any]:
         """What d_0 is the digest of: the numeric settings and the training set (clause DIG-1)."""
         own = {**self.config.numeric(), "recipe": self.model.recipe.name}
-        moments = {f"data_{name}_{i}": value for name in ("mean", "std") for i, value in enumerate(getattr(self.data, name))}
+        moments = {
+            f"data_{name}_{i}": value for name in ("mean", "std") for i, value in enumerate(getattr(self.data, name))
+        }
         return {**own, "data_checksum": self.data.checksum, "data_classes": len(self.data.classes), **moments}
 
     def identity(self) -> Identity:
@@ -142,13 +142,20 @@ class Trainer:
         return self.steps_per_epoch * self.config.epochs
 
     @property
+    def parameter_count(self) -> int:
+        """How many numbers are trained."""
+        return sum(np.asarray(parameter.data).size for _, parameter in self.parameters)
+
+    @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
         return self.epoch >= self.config.epochs
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    def batches(self, *, background: bool = True) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
+    def batches(
+        self, *, background: bool = True
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]]:
         """The batches that are left of the running epoch."""
         config = self.config
         return qnn_data.batches(
@@ -163,7 +170,9 @@ class Trainer:
             background=background,
         )
 
-    def train_step(self, images: NDArray[np.uint8], labels: NDArray[np.int64], indices: NDArray[np.int64]) -> StepRecord:
+    def train_step(
+        self, images: NDArray[np.uint8], labels: NDArray[np.int64], indices: NDArray[np.int64]
+    ) -> StepRecord:
         """One step: forward, backward, update, exponents, chain.
 
         Raises
@@ -186,6 +195,8 @@ class Trainer:
         self.step += 1
         self.batch += 1
         last = self.criterion.last
+        if last is None:  # cannot be: the loss was just computed
+            raise RunError("the criterion kept no figures of the step; it must set .last; use a loss of qnn.nn")
         self._sum(last.loss_sum, last.correct, last.count)
         parts = self._parts(labels, indices, started)
         self.digest = next_digest(self.digest, self.step, parts)
@@ -221,12 +232,12 @@ class Trainer:
         named = []
         for name, parameter in self.parameters:
             for kind, array in (("weight", parameter.data), ("gradient of", parameter.grad)):
-                if array is not None and not np.isfinite(array).all():
+                if array is not None and not np.isfinite(np.asarray(array)).all():
                     named.append(f"{kind} {name}")
         extra = f"; not finite: {', '.join(named[:6])}{' and more' if len(named) > 6 else ''}" if named else ""
         return RunError(
-            f"step {self.step + 1} (epoch {self.epoch + 1}) failed: {what}{extra}; all weights and losses must be finite; "
-            "take a smaller lr; the last good checkpoint is kept"
+            f"step {self.step + 1} (epoch {self.epoch + 1}) failed: {what}{extra}; all weights and losses must be "
+            "finite; take a smaller lr; the last good checkpoint is kept"
         )
 
     # -- chain ---------------------------------------------------------------------------------------------------
@@ -239,7 +250,7 @@ class Trainer:
     def named_arrays(self) -> dict[str, list[tuple[str, NDArray[Any]]]]:
         """The state that the chain covers, by part and name (clause DIG-2); without batch and noise."""
         return {
-            "parameters": [(name, parameter.data) for name, parameter in self.parameters],
+            "parameters": [(name, np.asarray(parameter.data)) for name, parameter in self.parameters],
             "buffers": [*self.model.named_buffers(), *self.criterion.named_buffers()],
             "optimizer": sorted(self.optimizer.state_dict().items()),
             "exponents": list(site_arrays(self.sites)),
@@ -292,7 +303,9 @@ class Trainer:
             self.digest = bytes.fromhex(state["digest"])
             self.sums = Sums(**state["sums"])
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the checkpoint does not fit the model '{self.config.model}': {error}; train again") from error
+            raise CheckpointError(
+                f"the checkpoint does not fit the model '{self.config.model}': {error}; train again"
+            ) from error
 
 
 def limited(dataset: Dataset, limit: int) -> Dataset:
@@ -303,7 +316,9 @@ def limited(dataset: Dataset, limit: int) -> Dataset:
 def make_optimizer(config: TrainConfig, parameters: list[tuple[str, Any]]) -> optim.Optimizer:
     """The optimiser that the settings name."""
     if config.optimizer == "adam":
-        return optim.Adam(parameters, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon, weight_decay=config.weight_decay)
+        return optim.Adam(
+            parameters, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon, weight_decay=config.weight_decay
+        )
     return optim.SGD(parameters, momentum=config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay)
 
 
@@ -318,4 +333,3 @@ def make_schedule(config: TrainConfig, steps_per_epoch: int) -> optim.Schedule:
     if config.schedule == "exponential":
         return optim.Exponential(config.lr, total, config.lr_final or config.lr / 100)
     return optim.Cosine(config.lr, total, config.lr_final)
-

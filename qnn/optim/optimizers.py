@@ -39,7 +39,9 @@ class Optimizer:
         self.parameters = dict(pairs)
         if not pairs or len(self.parameters) != len(pairs):
             what = "a parameter name twice" if pairs else "no parameters"
-            raise ValueError(f"got {what} for an optimiser; it needs at least one, each named once; pass model.named_parameters()")
+            raise ValueError(
+                f"got {what} for an optimiser; it needs at least one, each named once; pass model.named_parameters()"
+            )
         self.weight_decay = _in_range("weight_decay", weight_decay, 0.0, 1e6)
         self._state: dict[str, dict[str, Float32]] = {
             slot: {name: np.zeros_like(_master(p)) for name, p in self.parameters.items()} for slot in self.slots
@@ -66,7 +68,7 @@ class Optimizer:
             old = tuple(self._state[slot][name] for slot in self.slots)
             decay = self.weight_decay if parameter.decay else 0.0
             try:
-                weight, *new = self._update(_master(parameter), gradient, old, lr, decay)
+                weight, *new = self._update(_master(parameter), np.asarray(gradient), old, lr, decay)
             except (OverflowError, ValueError, TypeError) as error:
                 raise type(error)(f"parameter '{name}': {error}") from error
             made.append((name, weight, tuple(new)))
@@ -104,8 +106,8 @@ class Optimizer:
             theirs = np.asarray(state[key])
             if theirs.shape != mine.shape or theirs.dtype != mine.dtype or not np.isfinite(theirs).all():
                 raise CheckpointError(
-                    f"got {theirs.dtype} {theirs.shape} for the optimiser's '{key}'; it must be {mine.dtype} {mine.shape} and "
-                    "finite; build the model it was saved with, or use another checkpoint"
+                    f"got {theirs.dtype} {theirs.shape} for the optimiser's '{key}'; it must be {mine.dtype} "
+                    f"{mine.shape} and finite; build the model it was saved with, or use another checkpoint"
                 )
         self._load(state)
 
@@ -210,7 +212,9 @@ class Adam(Optimizer):
         self, weight: Float32, gradient: Float32, state: tuple[Float32, ...], lr: float, weight_decay: float
     ) -> tuple[Float32, ...]:
         first, second = state
-        return update.adam(weight, gradient, first, second, self.steps + 1, lr, self.beta1, self.beta2, self.epsilon, weight_decay)
+        return update.adam(
+            weight, gradient, first, second, self.steps + 1, lr, self.beta1, self.beta2, self.epsilon, weight_decay
+        )
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> float:
@@ -223,5 +227,7 @@ def _master(parameter: Parameter) -> Float32:
     """The float32 array of a parameter."""
     array = parameter.data
     if not isinstance(array, np.ndarray) or array.dtype != np.float32:
-        raise TypeError(f"got a parameter of {type(array).__name__}; an optimiser moves float32 arrays; give it master weights")
+        raise TypeError(
+            f"got a parameter of {type(array).__name__}; an optimiser moves float32 arrays; give it master weights"
+        )
     return array

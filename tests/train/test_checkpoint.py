@@ -170,7 +170,14 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot read"):
         checkpoint.load(tmp_path)
     huge = struct.pack("<Q", 2**62) + b"{}"
-    for content in (b"", b"text", pickle.dumps({"step": 1}), b"PK\x03\x04" + bytes(60), huge, struct.pack("<Q", 2) + b"[]"):
+    for content in (
+        b"",
+        b"text",
+        pickle.dumps({"step": 1}),
+        b"PK\x03\x04" + bytes(60),
+        huge,
+        struct.pack("<Q", 2) + b"[]",
+    ):
         path.write_bytes(content)
         with pytest.raises(CheckpointError):
             checkpoint.load(path)
@@ -202,7 +209,9 @@ def test_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest
     assert_equal(checkpoint.load(path), example(4))
 
 
-def test_disk_that_fills_up_in_the_middle_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_that_fills_up_in_the_middle_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / checkpoint.CHECKPOINT
     checkpoint.save(path, example(1))
     write, room = os.write, [3000]

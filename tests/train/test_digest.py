@@ -35,7 +35,9 @@ def by_hand(items: list[tuple[str, NDArray[Any]]]) -> bytes:
     out = b""
     for name, array in items:
         text = name.encode("utf-8")
-        code = {"float32": "<f4", "float64": "<f8", "int64": "<i8", "uint64": "<u8", "int8": "|i1", "bool": "|b1"}[array.dtype.name]
+        code = {"float32": "<f4", "float64": "<f8", "int64": "<i8", "uint64": "<u8", "int8": "|i1", "bool": "|b1"}[
+            array.dtype.name
+        ]
         out += len(text).to_bytes(4, "little") + text + len(code).to_bytes(4, "little") + code.encode()
         out += array.ndim.to_bytes(4, "little") + b"".join(side.to_bytes(8, "little") for side in array.shape)
         for value in array.ravel(order="C"):
@@ -44,7 +46,9 @@ def by_hand(items: list[tuple[str, NDArray[Any]]]) -> bytes:
 
 
 @pytest.mark.clause("DIG-1", "DIG-2", "DIG-3", "DIG-4")
-@pytest.mark.parametrize(("call", "value"), [match.groups() for match in map(ROW.match, SPEC.read_text().splitlines()) if match])
+@pytest.mark.parametrize(
+    ("call", "value"), [match.groups() for match in map(ROW.match, SPEC.read_text().splitlines()) if match]
+)
 def test_example_of_the_spec(call: str, value: str) -> None:
     assert eval(call, dict(NAMES)) == eval(value, dict(NAMES))
 
@@ -64,7 +68,9 @@ def test_layout_and_byte_order_in_memory_do_not_matter(items: list[tuple[str, ND
 
 @pytest.mark.clause("DIG-3")
 @given(one=named, two=named)
-def test_different_lists_have_different_bytes(one: list[tuple[str, NDArray[Any]]], two: list[tuple[str, NDArray[Any]]]) -> None:
+def test_different_lists_have_different_bytes(
+    one: list[tuple[str, NDArray[Any]]], two: list[tuple[str, NDArray[Any]]]
+) -> None:
     def key(items: list[tuple[str, NDArray[Any]]]) -> list[tuple[Any, ...]]:
         return [(name, array.dtype.str, array.shape, array.tobytes()) for name, array in items]
 
@@ -89,7 +95,12 @@ def test_every_bit_counts() -> None:
 @given(
     st.dictionaries(
         st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
-        st.one_of(st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(st.characters(exclude_categories=["Cs"]))),
+        st.one_of(
+            st.booleans(),
+            st.integers(),
+            st.floats(allow_nan=False, allow_infinity=False),
+            st.text(st.characters(exclude_categories=["Cs"])),
+        ),
         max_size=5,
     )
 )
@@ -105,8 +116,14 @@ def test_first_digest_is_that_of_the_clause_in_any_order(settings: dict[str, Any
 
 
 @pytest.mark.clause("DIG-2")
-@given(previous=st.binary(min_size=32, max_size=32), step=st.integers(0, 2**64 - 1), seeds=st.lists(st.binary(), min_size=6, max_size=6))
+@given(
+    previous=st.binary(min_size=32, max_size=32),
+    step=st.integers(0, 2**64 - 1),
+    seeds=st.lists(st.binary(), min_size=6, max_size=6),
+)
 def test_next_digest_is_that_of_the_clause(previous: bytes, step: int, seeds: list[bytes]) -> None:
     parts = {name: hashlib.sha256(seed).digest() for name, seed in zip(chain.PARTS, seeds, strict=True)}
-    want = hashlib.sha256(previous + struct.pack("<Q", step) + b"".join(hashlib.sha256(seed).digest() for seed in seeds)).digest()
+    want = hashlib.sha256(
+        previous + struct.pack("<Q", step) + b"".join(hashlib.sha256(seed).digest() for seed in seeds)
+    ).digest()
     assert chain.next_digest(previous, step, dict(reversed(parts.items()))) == want

@@ -1,4 +1,4 @@
-"""``kill -9`` at a random moment of saving: the last good checkpoint always loads and the run ends with the same digest."""
+"""``kill -9`` at a random moment of saving: the last good checkpoint loads and the run ends with the same digest."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from qnn.runs import RunFolder
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"train_limit": 64, "batch_size": 16, "log_every": 3, "threads": 1, "eval_batch_size": 360}
 
-# Trains on with a checkpoint per step. Before each system call of a save it says so on its output, so that the killer can
-# choose one; files are written in small pieces, so that the kill can fall in the middle of one.
+# Trains on with a checkpoint per step. Before each system call of a save it says so on its output, so that the killer
+# can choose one; files are written in small pieces, so that the kill can fall in the middle of one.
 CHILD = """
 import os, sys
 from qnn import files, training
@@ -45,7 +45,11 @@ def run_until_killed(out: Path, chance: random.Random) -> bool:
     """Resume in a process of its own and kill it; False if it ended first."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(out)], cwd=out.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", CHILD, str(out)],
+        cwd=out.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert child.stdout is not None
     assert child.stderr is not None

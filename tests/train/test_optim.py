@@ -28,7 +28,9 @@ def give_gradients(parameters: list[tuple[str, Parameter]], seed: int) -> None:
         parameter.grad = rng.standard_normal(parameter.data.shape).astype(f32)
 
 
-def sgd_by_hand(w: Float32, g: Float32, v: Float32, lr: float, mu: float, wd: float, nesterov: bool) -> tuple[Float32, Float32]:
+def sgd_by_hand(
+    w: Float32, g: Float32, v: Float32, lr: float, mu: float, wd: float, nesterov: bool
+) -> tuple[Float32, Float32]:
     """Element by element, so that nothing can be fused or reordered."""
     new_w, new_v = np.empty_like(w), np.empty_like(v)
     for i in np.ndindex(w.shape):
@@ -40,7 +42,9 @@ def sgd_by_hand(w: Float32, g: Float32, v: Float32, lr: float, mu: float, wd: fl
 
 
 @pytest.mark.clause("UPD-1")
-@pytest.mark.parametrize(("mu", "wd", "nesterov"), [(0.0, 0.0, False), (0.9, 0.0, False), (0.9, 1e-2, False), (0.5, 1e-4, True)])
+@pytest.mark.parametrize(
+    ("mu", "wd", "nesterov"), [(0.0, 0.0, False), (0.9, 0.0, False), (0.9, 1e-2, False), (0.5, 1e-4, True)]
+)
 def test_sgd_follows_the_stated_order_over_steps(mu: float, wd: float, nesterov: bool) -> None:
     parameters = make(1, (3, 4), (5,))
     optimizer = optim.SGD(parameters, momentum=mu, weight_decay=wd, nesterov=nesterov)
@@ -73,7 +77,7 @@ def test_adam_counts_steps_and_keeps_both_moments() -> None:
 
 
 def test_adam_moves_each_weight_by_the_rate_at_first() -> None:
-    # m/(1-b1) = g and v/(1-b2) = g*g after one step, so the step is lr * g/|g| up to rounding: a check of the formula, not of bits.
+    # m/(1-b1) = g and v/(1-b2) = g*g after one step, so the step is lr * g/|g| up to rounding.
     parameters = make(3, (50,))
     before = parameters[0][1].data.copy()
     give_gradients(parameters, 9)
@@ -83,7 +87,9 @@ def test_adam_moves_each_weight_by_the_rate_at_first() -> None:
     assert np.all(np.sign(moved) == np.sign(parameters[0][1].grad))
 
 
-@pytest.mark.parametrize("make_optimizer", [lambda p: optim.SGD(p, 0.9, 0.1), lambda p: optim.Adam(p, weight_decay=0.1)])
+@pytest.mark.parametrize(
+    "make_optimizer", [lambda p: optim.SGD(p, 0.9, 0.1), lambda p: optim.Adam(p, weight_decay=0.1)]
+)
 def test_decay_spares_parameters_that_want_none(make_optimizer) -> None:
     spared, decayed = make(4, (6,), decay=False), make(4, (6,), decay=True)
     plain = make(4, (6,))
@@ -91,7 +97,9 @@ def test_decay_spares_parameters_that_want_none(make_optimizer) -> None:
         give_gradients(parameters, 5)
     make_optimizer(spared).step(0.1)
     make_optimizer(decayed).step(0.1)
-    type(make_optimizer(plain))(plain, **({"momentum": 0.9} if isinstance(make_optimizer(plain), optim.SGD) else {})).step(0.1)
+    type(make_optimizer(plain))(
+        plain, **({"momentum": 0.9} if isinstance(make_optimizer(plain), optim.SGD) else {})
+    ).step(0.1)
     np.testing.assert_array_equal(spared[0][1].data, plain[0][1].data, strict=True)
     assert not np.array_equal(decayed[0][1].data, plain[0][1].data)
 
@@ -148,8 +156,13 @@ def test_state_that_does_not_fit_is_refused_and_nothing_changes() -> None:
     optimizer = optim.SGD(make(8, (2, 2), (3,)), momentum=0.9)
     good = {name: array + 1 for name, array in optimizer.state_dict().items()}
     damaged = {**good, "velocity.p1": np.full(3, np.nan, f32)}
-    for bad in ({}, {**good, "velocity.p9": good["velocity.p0"]}, {**good, "velocity.p1": np.ones(4, f32)}, damaged,
-                {**good, "velocity.p1": np.ones(3)}):
+    for bad in (
+        {},
+        {**good, "velocity.p9": good["velocity.p0"]},
+        {**good, "velocity.p1": np.ones(4, f32)},
+        damaged,
+        {**good, "velocity.p1": np.ones(3)},
+    ):
         with pytest.raises(CheckpointError):
             optimizer.load_state_dict(bad)
         assert all(not array.any() for array in optimizer.state_dict().values())

@@ -89,7 +89,10 @@ def test_bad_requests_are_refused(good: Path, tmp_path: Path) -> None:
         digest.replay(tmp_path)
     with pytest.raises(RunError):
         digest.bisect(good, tmp_path)
-    assert digest.final_digest(good) == (STEPS, json.loads((good / runs.DIGESTS).read_text().splitlines()[-1])["digest"])
+    assert digest.final_digest(good) == (
+        STEPS,
+        json.loads((good / runs.DIGESTS).read_text().splitlines()[-1])["digest"],
+    )
 
 
 def test_bisect_of_equal_runs(good: Path, tmp_path: Path) -> None:
@@ -148,7 +151,9 @@ def test_bisect_finds_a_bit_that_fell(
     assert f"step 6 of {bad} is not what this machine computes" in str(found)
 
 
-def test_bisect_names_the_tensors_of_a_faulty_kernel(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bisect_names_the_tensors_of_a_faulty_kernel(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A kernel path that is wrong in its fifth step gives the same wrong step again, so the tensors can be named."""
     row = _kernels.TABLE["conv2d_weight_grad"]
     if "c" not in row:

@@ -75,10 +75,17 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, training.R
     return out, result, seen
 
 
-def assert_as_straight(out: Path, result: training.Result, straight: tuple[Path, training.Result, list[Record]]) -> None:
+def assert_as_straight(
+    out: Path, result: training.Result, straight: tuple[Path, training.Result, list[Record]]
+) -> None:
     reference, wanted, _ = straight
     assert result.digest == wanted.digest
-    assert (result.test_accuracy, result.epochs, result.steps, result.interrupted) == (wanted.test_accuracy, 3, STEPS, False)
+    assert (result.test_accuracy, result.epochs, result.steps, result.interrupted) == (
+        wanted.test_accuracy,
+        3,
+        STEPS,
+        False,
+    )
     assert files_of(out) == files_of(reference)
     assert events_of(out) == events_of(reference)
     mine, theirs = checkpoint.load(out / checkpoint.CHECKPOINT), checkpoint.load(reference / checkpoint.CHECKPOINT)
@@ -93,7 +100,15 @@ def assert_as_straight(out: Path, result: training.Result, straight: tuple[Path,
 def test_run_leaves_all_files_and_tells_all_events(straight: tuple[Path, training.Result, list[Record]]) -> None:
     out, result, seen = straight
     assert sorted(os.listdir(out)) == sorted(
-        [runs.CONFIG, runs.METRICS, runs.TRACES, runs.DIGESTS, runs.EVALUATION, checkpoint.CHECKPOINT, checkpoint.PREVIOUS]
+        [
+            runs.CONFIG,
+            runs.METRICS,
+            runs.TRACES,
+            runs.DIGESTS,
+            runs.EVALUATION,
+            checkpoint.CHECKPOINT,
+            checkpoint.PREVIOUS,
+        ]
     )
     stored = RunFolder(out).events()
     assert seen[0].pop("run_dir") == str(out)
@@ -212,7 +227,9 @@ def test_run_that_crashed_goes_on_from_its_last_checkpoint(
     assert_as_straight(out, training.train(config, resume=True), straight)
 
 
-def test_finished_run_is_not_trained_again(tmp_path: Path, straight: tuple[Path, training.Result, list[Record]]) -> None:
+def test_finished_run_is_not_trained_again(
+    tmp_path: Path, straight: tuple[Path, training.Result, list[Record]]
+) -> None:
     out = tmp_path / "run"
     shutil.copytree(straight[0], out)
     seen: list[Record] = []
@@ -222,8 +239,17 @@ def test_finished_run_is_not_trained_again(tmp_path: Path, straight: tuple[Path,
 
 
 def test_other_settings_go_through_all_parts_and_resume_alike(tmp_path: Path) -> None:
-    other = {"optimizer": "adam", "lr": 0.002, "schedule": "step", "lr_milestones": [1, 2], "augment": "crop-flip", "model": "mlp",
-             "recipe": "dfp(w=6, a=7, g=5)", "seed": 2**63 - 1, "epochs": 2}
+    other = {
+        "optimizer": "adam",
+        "lr": 0.002,
+        "schedule": "step",
+        "lr_milestones": [1, 2],
+        "augment": "crop-flip",
+        "model": "mlp",
+        "recipe": "dfp(w=6, a=7, g=5)",
+        "seed": 2**63 - 1,
+        "epochs": 2,
+    }
     one = training.train(tiny(tmp_path / "one", **other))
     training.train(tiny(tmp_path / "two", log_every=1, **other), on_event=at_step(8, press_ctrl_c))
     two = training.train(tiny(tmp_path / "two", **other), resume=True)
@@ -279,7 +305,9 @@ def test_resume_with_other_numeric_settings_is_refused_by_name(
     assert {name: (out / name).read_bytes() for name in os.listdir(out)} == before
 
 
-def test_resume_with_other_data_is_refused(tmp_path: Path, straight: tuple[Path, training.Result, list[Record]]) -> None:
+def test_resume_with_other_data_is_refused(
+    tmp_path: Path, straight: tuple[Path, training.Result, list[Record]]
+) -> None:
     out = copy_of(straight, tmp_path / "run")
     train_set = qnn_data.load("digits", split="train")
     np.savez(tmp_path / "mine.npz", images=train_set.images[::-1], labels=train_set.labels[::-1])
@@ -316,14 +344,18 @@ def test_version_of_another_package_is_refused(
         training.resume(out)
 
 
-def test_new_run_in_a_used_folder_is_refused(tmp_path: Path, straight: tuple[Path, training.Result, list[Record]]) -> None:
+def test_new_run_in_a_used_folder_is_refused(
+    tmp_path: Path, straight: tuple[Path, training.Result, list[Record]]
+) -> None:
     out = copy_of(straight, tmp_path / "run")
     with pytest.raises(RunError, match="holds a run already"):
         training.train(tiny(out))
     assert files_of(out) == files_of(straight[0])
 
 
-def test_two_runs_in_one_folder_are_refused(tmp_path: Path, straight: tuple[Path, training.Result, list[Record]]) -> None:
+def test_two_runs_in_one_folder_are_refused(
+    tmp_path: Path, straight: tuple[Path, training.Result, list[Record]]
+) -> None:
     out = copy_of(straight, tmp_path / "run")
     with FolderLock(out), pytest.raises(RunError, match="in use by process"):
         training.resume(out)
@@ -344,7 +376,9 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path, straight: tuple[Path
         ({"batch_size": 97}, "at most 96"),
     ],
 )
-def test_unknown_names_are_refused_before_anything_is_written(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+def test_unknown_names_are_refused_before_anything_is_written(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ValueError, match=words):  # ConfigError and DataError are ValueErrors
         training.train(tiny(tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
