@@ -37,21 +37,23 @@ def command(images: tuple[Path, ...], run: str | None, top: int, invert: bool, a
         click.echo(restored.note, err=True)
     batch = np.stack([read_picture(path, restored.input_shape, invert) for path in images])
     chances = probabilities(restored.model, batch)
-    results = []
+    results: list[tuple[str, list[tuple[str, float]]]] = []
     for path, row in zip(images, chances, strict=True):
         order = np.argsort(-row, kind="stable")[: min(top, len(row))]
-        results.append(
-            {"image": str(path), "top": [{"class": restored.classes[i], "probability": float(row[i])} for i in order]}
-        )
+        results.append((str(path), [(restored.classes[i], float(row[i])) for i in order]))
     if as_json:
-        print_json({"run_dir": str(folder.path), "step": restored.step, "predictions": results})
+        predictions = [
+            {"image": name, "top": [{"class": said, "probability": chance} for said, chance in best]}
+            for name, best in results
+        ]
+        print_json({"run_dir": str(folder.path), "step": restored.step, "predictions": predictions})
         return
-    header = ["image", "class", "probability"]
-    rows = []
-    for result in results:
-        for place, item in enumerate(result["top"]):
-            rows.append([str(result["image"]) if place == 0 else "", item["class"], percent(item["probability"], 1)])
-    print_grid(header, rows, numeric=[2])
+    rows = [
+        [name if place == 0 else "", said, percent(chance, 1)]
+        for name, best in results
+        for place, (said, chance) in enumerate(best)
+    ]
+    print_grid(["image", "class", "probability"], rows, numeric=[2])
 
 
 def probabilities(model: Any, batch: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -175,8 +175,16 @@ def _traces(view: RunView, folder: RunFolder, restored: Restored | None) -> None
     )
     for i, (name, role, bits) in enumerate(zip(traces.sites, traces.roles, traces.bits, strict=True)):
         site = known.get(name)
-        columns = [array[:, i] for array in (traces.exponents, traces.overflow, traces.saturated, traces.total)]
-        trace = SiteTrace(name, role, traces.steps, *columns, bits=bits)
+        trace = SiteTrace(
+            name,
+            role,
+            traces.steps,
+            exponents=traces.exponents[:, i],
+            overflow=traces.overflow[:, i],
+            saturated=traces.saturated[:, i],
+            total=traces.total[:, i],
+            bits=bits,
+        )
         if site is not None:
             trace.rounding, trace.stream = site.rounding.name, site.stream
         view.sites.append(trace)

@@ -215,7 +215,8 @@ def test_costly_libraries_are_not_loaded_by_the_package(environment: dict[str, s
     code = "import sys, qnn; print(sorted({'click', 'rich', 'matplotlib', 'PIL'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "[]"
-    code = "import sys\nfrom qnn.cli import cli\ntry: cli.main(['info'])\nexcept SystemExit: pass\nprint('matplotlib' in sys.modules)"
+    code = "import sys\nfrom qnn.cli import cli\ntry: cli.main(['info'])\nexcept SystemExit: pass\n"
+    code += "print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.splitlines()[-1] == "False"
 

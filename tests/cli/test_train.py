@@ -122,8 +122,9 @@ def test_a_second_interruption_still_says_how_to_go_on(
     from qnn import training
 
     def cut(config: TrainConfig, *, resume: bool, on_event: Any) -> None:
-        on_event({"kind": "start", "run_dir": "here", "step": 0, "steps_per_epoch": 1, "model": "m", "recipe": "r",
-                  "data": "d", "n_train": 1, "parameters": 1, "epochs": 1, "seed": 1, "kernels": "c", "threads": 1})  # fmt: skip
+        words = {"kind": "start", "run_dir": "here", "model": "m", "recipe": "r", "data": "d", "kernels": "c"}
+        numbers = ("step", "steps_per_epoch", "n_train", "parameters", "epochs", "seed", "threads")
+        on_event({**words, **dict.fromkeys(numbers, 1)})
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "train", cut)
