@@ -7,9 +7,10 @@ __version__ = "0.1.0"
 from qnn import data, errors, models, nn, optim, recipes
 from qnn._kernels import available_kernels, get_num_threads, set_num_threads, show_runtime, use_kernels
 from qnn.numerics import DFP, Counts, Noise, Rounding, Target
+from qnn.operation import Operation, no_grad, trace
 from qnn.ops import extend
 from qnn.quantizer import Format, Quantizer
-from qnn.tensor import Operation, Parameter, Tensor, no_grad, trace
+from qnn.tensor import Parameter, Tensor
 
 NEAREST_EVEN = Rounding.NEAREST_EVEN
 NEAREST_AWAY = Rounding.NEAREST_AWAY

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qnn.data.dataset import Dataset
 from qnn.numerics.loss import LOSS_FRACTION_BITS, predict, softmax_cross_entropy
-from qnn.tensor import no_grad
+from qnn.operation import no_grad
 
 if TYPE_CHECKING:
     from qnn.nn import Module

@@ -58,7 +58,7 @@ def command(images: tuple[Path, ...], run: str | None, top: int, invert: bool, a
 
 def probabilities(model: Any, batch: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Softmax of the logits [N, classes], in float64, for people to read."""
-    from qnn.tensor import no_grad
+    from qnn.operation import no_grad
 
     with no_grad():
         logits = model(batch).numpy().astype(np.float64)

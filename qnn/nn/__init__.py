@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
+from qnn.nn.activation import Dropout, Hardtanh, Relu
 from qnn.nn.initialize import initialize
-from qnn.nn.layers import (
-    Add,
-    AveragePool2d,
-    BatchNorm,
-    Concat,
-    Conv2d,
-    Dequantize,
-    Dropout,
-    Flatten,
-    GlobalAveragePool,
-    Hardtanh,
-    ImageInput,
-    Linear,
-    MaxPool2d,
-    Normalize,
-    PadShortcut,
-    Quantize,
-    Relu,
-    Scale,
-)
 from qnn.nn.losses import CrossEntropyLoss, SquareHingeLoss
 from qnn.nn.module import Module, Sequential
+from qnn.nn.normalization import BatchNorm, Normalize, Scale
+from qnn.nn.pooling import AveragePool2d, GlobalAveragePool, MaxPool2d
 from qnn.nn.run import Run, prepare
+from qnn.nn.source import Dequantize, ImageInput, Quantize
+from qnn.nn.structure import Add, Concat, Flatten, PadShortcut
 from qnn.nn.summary import Summary, summarize
+from qnn.nn.weighted import Conv2d, Linear
 
 __all__ = [
     "Add",

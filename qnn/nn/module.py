@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.errors import CheckpointError
+from qnn.operation import Operation, module_scope
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
-from qnn.tensor import Operation, Parameter, Tensor, apply, module_scope
+from qnn.tensor import Parameter, Tensor, apply
 
 State = dict[str, NDArray[Any]]
 

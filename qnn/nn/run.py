@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from qnn.nn.activation import Dropout
 from qnn.nn.initialize import initialize
-from qnn.nn.layers import Dropout
 from qnn.nn.module import Module
 from qnn.quantizer import Clock, Quantizer
 from qnn.tensor import Parameter

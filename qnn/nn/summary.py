@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from qnn.nn.module import Module
+from qnn.operation import TraceEntry, no_grad, trace
 from qnn.quantizer import Quantizer
-from qnn.tensor import TraceEntry, no_grad, trace
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from qnn import _kernels
 from qnn.numerics import DFP, hardtanh_grad, hardtanh_limits
-from qnn.tensor import Operation, register
+from qnn.operation import Operation, register
 
 Float = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.numerics import exp32, log32, sigmoid32, tanh32
-from qnn.tensor import Operation, register
+from qnn.operation import Operation, register
 
 Float = NDArray[np.float32]
 

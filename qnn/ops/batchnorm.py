@@ -17,8 +17,8 @@ from qnn.numerics import (
     bn_statistics,
     first_exponent_float,
 )
+from qnn.operation import Operation
 from qnn.quantizer import Quantizer
-from qnn.tensor import Operation
 
 Float = NDArray[np.float32]
 

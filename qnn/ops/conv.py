@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from qnn import _kernels
 from qnn.numerics import DFP, accumulator_bits, align_bias, conv_output_hw
+from qnn.operation import ExactSum, Operation
 from qnn.ops.linear import add_bias, column_sums
 from qnn.quantizer import Quantizer
-from qnn.tensor import ExactSum, Operation
 
 Float = NDArray[np.float32]
 Pair = tuple[int, int]
@@ -164,7 +164,7 @@ class Conv2dInteger(Operation):
 
 
 def _columns(x: Float, kernel: Pair, window: Window, hw: Pair) -> Iterator[tuple[slice, Float]]:
-    """Blocks of images as rows of their windows: [groups, positions, KH*KW*C/groups], in one buffer that is used again."""
+    """Blocks of images as rows of their windows, [groups, positions, KH*KW*C/groups], in one reused buffer."""
     n, _, _, channels = x.shape
     (sh, sw), (ph, pw), (dh, dw), groups = window.args()
     (kh, kw), (oh, ow), c = kernel, hw, channels // groups

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.numerics import DFP, image_values
+from qnn.operation import GradientSum, Operation, register
 from qnn.quantizer import Quantizer
-from qnn.tensor import GradientSum, Operation, register
 
 Float = NDArray[np.float32]
 

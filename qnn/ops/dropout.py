@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.numerics import DFP
+from qnn.operation import Operation
 from qnn.quantizer import Quantizer
-from qnn.tensor import Operation
 
 Float = NDArray[np.float32]
 

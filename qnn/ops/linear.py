@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from qnn import _kernels
 from qnn.numerics import DFP, accumulator_bits, align_bias
+from qnn.operation import ExactSum, Operation
 from qnn.quantizer import Quantizer
-from qnn.tensor import ExactSum, Operation
 
 Float = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.numerics import DFP, LOSS_FRACTION_BITS, predict
+from qnn.operation import Array, Operation
 from qnn.quantizer import Quantizer
-from qnn.tensor import Array, Operation
 
 Float = NDArray[np.float32]
 LossFunction = Callable[..., tuple[NDArray[np.int64], Float]]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from qnn import _kernels
 from qnn.numerics import DFP, max_pool, max_pool_grad, sum_pool, sum_pool_grad
+from qnn.operation import Operation
 from qnn.quantizer import Quantizer
-from qnn.tensor import Operation
 
 Float = NDArray[np.float32]
 Pair = tuple[int, int]

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from qnn import _kernels
 from qnn.numerics import DFP, align_bias
+from qnn.operation import ExactSum, Operation
 from qnn.ops.linear import column_sums
 from qnn.quantizer import Quantizer
-from qnn.tensor import ExactSum, Operation
 
 Float = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.numerics import DFP
-from qnn.tensor import Array, Operation
+from qnn.operation import Array, Operation
 
 
 class ReshapeInteger(Operation):

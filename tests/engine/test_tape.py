@@ -11,10 +11,11 @@ import qnn.nn.run
 from qnn import nn, recipes
 from qnn.errors import StrictError
 from qnn.numerics import DFP
+from qnn.operation import no_grad, trace
 from qnn.ops import extend
 from qnn.ops.extend import Operation, Quantizer, apply, check_gradients
 from qnn.quantizer import Format
-from qnn.tensor import Tensor, no_grad, trace
+from qnn.tensor import Tensor
 
 
 def test_examples_in_the_docs_run() -> None:

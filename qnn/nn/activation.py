@@ -1,0 +1,69 @@
+"""Activations and dropout."""
+
+from __future__ import annotations
+
+from qnn.nn.module import Module
+from qnn.numerics import (
+    dropout_kept,
+    dropout_mask,
+)
+from qnn.ops.activation import HardtanhFloat, HardtanhInteger, ReluFloat, ReluInteger
+from qnn.ops.dropout import DropoutFloat, DropoutInteger
+from qnn.quantizer import Clock
+from qnn.recipes import Recipe
+from qnn.tensor import Tensor
+
+
+class Relu(Module):
+    """max(x, 0); exact on integers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(ReluInteger() if self.wants_integers(x) else ReluFloat(), x)
+
+
+class Hardtanh(Module):
+    """min(max(x, -1), 1); exact on integers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(HardtanhInteger() if self.wants_integers(x) else HardtanhFloat(), x)
+
+
+class Dropout(Module):
+    """Zero elements at rate p and scale the rest by 1/(1-p), in training; the mask is addressed noise (clause LAY-4).
+
+    Parameters
+    ----------
+    p : float
+        0 <= p < 1; taken to a multiple of 1/65536.
+    recipe : Recipe, optional
+    """
+
+    def __init__(self, p: float = 0.5, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe)
+        self.kept = dropout_kept(p)
+        self.used = (-1, 0)
+        self.clock: Clock | None = None
+        self.stream: int | None = None
+        if self.recipe.is_integer:
+            self.activation = self.recipe.site("activation")
+            self.gradient = self.recipe.site("gradient")
+
+    def forward(self, x: Tensor) -> Tensor:
+        integer = self.wants_integers(x)
+        if not self.training or self.kept == 65536:
+            return x
+        if self.clock is None or self.stream is None:
+            raise RuntimeError(
+                f"{self.label} has no noise stream yet: call run = qnn.nn.prepare(model, criterion, seed=...) before "
+                f"the first step"
+            )
+        step = self.clock.step
+        start = self.used[1] if self.used[0] == step else 0
+        keep = dropout_mask(self.clock.seed, self.stream, step, start, x.shape, self.kept)
+        self.used = (step, start + x.size)
+        if integer:
+            return self.run(DropoutInteger(keep, self.kept, self.activation, self.gradient), x)
+        return self.run(DropoutFloat(keep, self.kept), x)
+
+
+__all__ = ["Dropout", "Hardtanh", "Relu"]

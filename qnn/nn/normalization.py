@@ -1,0 +1,105 @@
+"""Batch normalisation as in Caffe: normalise, then scale."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn.nn.module import Module
+from qnn.numerics import (
+    DFP,
+    running_update,
+)
+from qnn.ops.batchnorm import NormalizeFloat, NormalizeInteger
+from qnn.ops.scale import ScaleFloat, ScaleInteger
+from qnn.recipes import Recipe
+from qnn.tensor import Parameter, Tensor
+
+
+class Normalize(Module):
+    """Batch normalisation without scale: (x - mean) / sqrt(var + eps) per channel (Caffe's BatchNorm layer).
+
+    Parameters
+    ----------
+    channels : int
+    momentum : float
+        Share of the old running statistics kept at each step.
+    eps : float
+    recipe : Recipe, optional
+
+    Notes
+    -----
+    Training uses the batch's biased variance, evaluation the running statistics. Bit-exactness: clauses BN; exact
+    integer sums.
+    """
+
+    def __init__(self, channels: int, momentum: float = 0.9, eps: float = 1e-5, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe)
+        if not 0.0 <= momentum < 1.0 or not eps > 0:
+            raise ValueError(f"got momentum={momentum} and eps={eps}; allowed are 0 <= momentum < 1 and eps > 0")
+        self.momentum, self.eps = float(momentum), float(eps)
+        self.running_mean: NDArray[np.float32]
+        self.running_var: NDArray[np.float32]
+        self.register_buffer("running_mean", np.zeros(channels, np.float32))
+        self.register_buffer("running_var", np.ones(channels, np.float32))
+        if self.recipe.is_integer:
+            self.activation = self.recipe.site("activation")
+            self.gradient = self.recipe.site("gradient")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1:] != self.running_mean.shape:
+            raise ValueError(
+                f"got shape {x.shape} for {self.label} of {len(self.running_mean)} channels; channels are the last "
+                f"axis (NHWC)"
+            )
+        frozen = None if self.training else (self.running_mean, self.running_var)
+        operation: NormalizeFloat | NormalizeInteger
+        if self.wants_integers(x):
+            operation = NormalizeInteger(self.eps, self.activation, self.gradient, frozen)
+        else:
+            operation = NormalizeFloat(self.eps, frozen)
+        out = self.run(operation, x)
+        if self.training:
+            self.running_mean = running_update(self.running_mean, operation.mean, self.momentum)
+            self.running_var = running_update(self.running_var, operation.var, self.momentum)
+        return out
+
+
+class Scale(Module):
+    """One factor and one shift per channel (Caffe's Scale layer), trained."""
+
+    def __init__(self, channels: int, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe)
+        self.gamma = Parameter(np.ones(channels, np.float32), decay=False)
+        self.beta = Parameter(np.zeros(channels, np.float32), decay=False)
+        if self.recipe.is_integer:
+            self.weight_site = self.recipe.site("weight")
+            self.bias_site = self.recipe.site("bias")
+            self.activation = self.recipe.site("activation")
+            self.gradient = self.recipe.site("gradient")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.wants_integers(x):
+            assert isinstance(x.data, DFP)
+            gamma = self.weight_site.parameter(self.gamma)
+            beta = self.bias_site.parameter(self.beta, at_least=x.data.exponent + gamma.exponent)
+            return self.run(ScaleInteger(gamma, beta, self.activation, self.gradient), x, self.gamma, self.beta)
+        return self.run(ScaleFloat(), x, self.gamma, self.beta)
+
+
+class BatchNorm(Module):
+    """Batch normalisation with scale and shift: :class:`Normalize`, then :class:`Scale`, each with 8-bit input and "
+    "output."""
+
+    def __init__(self, channels: int, momentum: float = 0.9, eps: float = 1e-5, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe)
+        self.gradient_sum = None
+        self.normalize = Normalize(channels, momentum, eps, recipe)
+        self.scale = Scale(channels, recipe)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.scale(self.normalize(x))
+        return out
+
+
+__all__ = ["BatchNorm", "Normalize", "Scale"]

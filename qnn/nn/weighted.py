@@ -1,0 +1,142 @@
+"""Layers with weights, fully connected and convolution: master weights, integer copies, sites of both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qnn.nn.module import Module
+from qnn.numerics import (
+    DFP,
+    INIT_STREAM,
+    glorot_bound,
+    kaiming_bound,
+    uniform,
+)
+from qnn.ops.conv import Conv2dFloat, Conv2dInteger, Window, as_pair
+from qnn.ops.linear import LinearFloat, LinearInteger
+from qnn.recipes import Recipe
+from qnn.tensor import Parameter, Tensor
+
+PairLike = int | Sequence[int]
+
+
+class _Weighted(Module):
+    """What conv and linear share: master weights, their integer copies, and the sites of both directions."""
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def _make(self, shape: tuple[int, ...], bias: bool, init: str) -> None:
+        if init not in ("kaiming", "glorot"):
+            raise ValueError(f"got init={init!r}; allowed are 'kaiming' (before relu) and 'glorot' (a last layer)")
+        fan_in, fan_out = int(np.prod(shape[1:])), shape[0] * int(np.prod(shape[1:-1]))
+        bound = kaiming_bound(fan_in) if init == "kaiming" else glorot_bound(fan_in, fan_out)
+        self.weight = Parameter(uniform(0, INIT_STREAM, shape, bound), initial=bound)
+        self.bias = Parameter(np.zeros(shape[0], np.float32), decay=False) if bias else None
+        if self.recipe.is_integer:
+            self.weight_site = self.recipe.site("weight")
+            if bias:
+                self.bias_site = self.recipe.site("bias")
+            self.activation = self.recipe.site("activation")
+            self.gradient = self.recipe.site("gradient")
+
+    def _integers(self, x: Tensor) -> tuple[DFP, DFP | None]:
+        """Integer copies of weight and bias; the bias is not finer than the accumulator."""
+        assert isinstance(x.data, DFP)
+        weight = self.weight_site.parameter(self.weight)
+        if self.bias is None:
+            return weight, None
+        return weight, self.bias_site.parameter(self.bias, at_least=x.data.exponent + weight.exponent)
+
+    def _masters(self) -> list[Tensor]:
+        return [self.weight] if self.bias is None else [self.weight, self.bias]
+
+
+class Linear(_Weighted):
+    """Fully connected layer, y = x W^T + b.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+    bias : bool
+    recipe : Recipe, optional
+    init : {"kaiming", "glorot"}
+        Bound of the initial weights: for a layer before relu, or a last layer (clause INI-2).
+
+    Notes
+    -----
+    Shapes: [N, inputs] to [N, outputs]; weight [outputs, inputs] float32 master.
+    Bit-exactness: clauses MAC, REQ.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        bias: bool = True,
+        recipe: Recipe | None = None,
+        *,
+        init: str = "kaiming",
+    ) -> None:
+        super().__init__(recipe)
+        self._make((outputs, inputs), bias, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.wants_integers(x):
+            operation = LinearInteger(*self._integers(x), self.activation, self.gradient)
+            return self.run(operation, x, *self._masters())
+        return self.run(LinearFloat(), x, *self._masters())
+
+
+class Conv2d(_Weighted):
+    """Two-dimensional convolution on NHWC with weights [O, KH, KW, C/groups].
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Channels.
+    kernel, stride, padding, dilation : int or (height, width)
+    groups : int
+        ``groups == inputs`` is a depthwise convolution.
+    bias : bool
+    recipe, init
+        As in :class:`Linear`.
+
+    Notes
+    -----
+    Padding is with the value 0. Bit-exactness: clauses MAC, REQ.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: PairLike,
+        stride: PairLike = 1,
+        padding: PairLike = 0,
+        dilation: PairLike = 1,
+        groups: int = 1,
+        bias: bool = True,
+        recipe: Recipe | None = None,
+        *,
+        init: str = "kaiming",
+    ) -> None:
+        super().__init__(recipe)
+        if groups < 1 or inputs % groups or outputs % groups:
+            raise ValueError(f"got groups={groups} for {inputs} and {outputs} channels; groups must divide both")
+        size = as_pair(kernel, "kernel", 1)
+        self.window = Window(
+            as_pair(stride, "stride", 1), as_pair(padding, "padding", 0), as_pair(dilation, "dilation", 1), groups
+        )
+        self._make((outputs, *size, inputs // groups), bias, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.wants_integers(x):
+            operation = Conv2dInteger(self.window, *self._integers(x), self.activation, self.gradient)
+            return self.run(operation, x, *self._masters())
+        return self.run(Conv2dFloat(self.window), x, *self._masters())
+
+
+__all__ = ["Conv2d", "Linear"]

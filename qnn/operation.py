@@ -1,0 +1,198 @@
+"""What runs on the tape: operations, exact gradient sums, and who watches (``trace``, ``no_grad``)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn.numerics import DFP
+
+Array = NDArray[np.float32] | DFP
+
+
+class ExactSum:
+    """A parameter's gradient before its one conversion to float32: exact integers and their exponent.
+
+    Parts of a batch add up here as integers, so splitting a batch cannot change a bit.
+
+    Bit-exactness: clauses MAC and F32; exact sums, one rounding to nearest even, exact scaling.
+    """
+
+    __slots__ = ("exponent", "ints")
+
+    def __init__(self, ints: NDArray[Any], exponent: int) -> None:
+        self.ints = ints
+        self.exponent = exponent
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameter."""
+        return tuple(self.ints.shape)
+
+    def __add__(self, other: ExactSum) -> ExactSum:
+        if other.exponent != self.exponent:
+            raise ValueError(
+                f"got partial gradients at exponents {self.exponent} and {other.exponent}; parts of one step share "
+                f"their exponents: "
+                "call run.advance() once per step, after optimizer.step(), and zero_grad() before the next step"
+            )
+        return ExactSum(self.ints.astype(np.int64) + other.ints, self.exponent)
+
+    def to_float32(self) -> NDArray[np.float32]:
+        """The gradient as float32."""
+        return np.ldexp(self.ints.astype(np.float32), self.exponent)
+
+
+Gradient = NDArray[np.float32] | DFP | ExactSum
+
+
+class GradientSum(Protocol):
+    """Where a DFP gradient that arrives in several parts, or in float32, becomes one DFP tensor (a quantisation "
+    "site)."""
+
+    def add(self, parts: Sequence[DFP]) -> DFP:
+        """Exact sum of the parts, rounded once."""
+
+    def quantize(self, values: NDArray[np.float32]) -> DFP:
+        """Quantise real values."""
+
+
+class _State:
+    """What the tape is doing now: recording gradients, and who watches the operations (``trace``)."""
+
+    recording: bool = True
+    traces: ClassVar[list[list[TraceEntry]]] = []
+    module_path: ClassVar[list[str]] = []
+
+
+class TraceEntry:
+    """One executed operation: its name, the module it ran in, and the formats that went in and came out."""
+
+    def __init__(self, operation: Operation, module: str, inputs: Sequence[Array], output: Array) -> None:
+        self.operation = operation
+        self.name = operation.name
+        self.module = module
+        self.input_formats = [describe(a) for a in operation.operands(inputs)]
+        self.output_format = describe(output)
+        self.output_shape = output.shape
+        self.exponents = [a.exponent if isinstance(a, DFP) else None for a in (*operation.operands(inputs), output)]
+        self.cost = operation.cost()
+
+    def __repr__(self) -> str:
+        return f"{self.module or '-'}: {self.name}({', '.join(self.input_formats)}) -> {self.output_format}"
+
+
+def describe(data: Array) -> str:
+    """Shape and format in a few characters, such as ``128x32x32x16 int8·2^-5`` or ``10 float32``."""
+    shape = "x".join(map(str, data.shape)) or "scalar"
+    return f"{shape} int{data.bits}·2^{data.exponent}" if isinstance(data, DFP) else f"{shape} float32"
+
+
+@contextlib.contextmanager
+def trace() -> Iterator[list[TraceEntry]]:
+    """Collect every operation that runs inside the block, in order: the tape as a list."""
+    entries: list[TraceEntry] = []
+    _State.traces.append(entries)
+    try:
+        yield entries
+    finally:
+        _State.traces.remove(entries)
+
+
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Run operations without recording them for ``backward()``."""
+    before, _State.recording = _State.recording, False
+    try:
+        yield
+    finally:
+        _State.recording = before
+
+
+def is_recording() -> bool:
+    """True where operations are recorded for ``backward()``."""
+    return _State.recording
+
+
+@contextlib.contextmanager
+def module_scope(name: str) -> Iterator[None]:
+    """Name the module whose operations run inside the block (used by messages and traces)."""
+    _State.module_path.append(name)
+    try:
+        yield
+    finally:
+        _State.module_path.pop()
+
+
+def current_module() -> str:
+    """Dotted name of the module that is running now, or an empty string."""
+    return _State.module_path[-1] if _State.module_path else ""
+
+
+class Operation:
+    """One differentiable operation: ``forward`` and ``backward`` side by side.
+
+    A subclass sets ``name``, keeps what it needs for the way back in ``self``, and is run by :func:`apply`.
+    ``forward`` gets
+    and returns arrays (float32 or DFP); ``backward`` gets the gradient of the output and returns one gradient per
+    input (``None`` where there is none). ``self.needs[i]`` says whether input i wants a gradient.
+    """
+
+    name: str = "operation"
+    needs: tuple[bool, ...] = ()
+
+    def forward(self, *inputs: Any) -> Any:
+        """Compute the output array."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward()")
+
+    def backward(self, gradient: Any) -> tuple[Any, ...]:
+        """Compute the gradients of the inputs from the gradient of the output."""
+        raise NotImplementedError(f"{type(self).__name__} defines no backward()")
+
+    def operands(self, inputs: Sequence[Array]) -> Sequence[Array]:
+        """Operands as the arithmetic sees them (an integer operation replaces a master weight by its integers)."""
+        return inputs
+
+    def cost(self) -> dict[str, int]:
+        """Size of the work done, for tables: ``macs`` and ``accumulator`` widths where they apply."""
+        return {}
+
+
+REGISTRY: dict[str, Callable[..., Operation]] = {}
+
+
+def register(cls: type[Operation]) -> type[Operation]:
+    """Class decorator: make an operation known by its name (the arithmetic of ``Tensor`` looks here)."""
+    if cls.name in REGISTRY and REGISTRY[cls.name] is not cls:
+        raise ValueError(f"got a second operation named {cls.name!r}; names are unique: choose another `name`")
+    REGISTRY[cls.name] = cls
+    return cls
+
+
+def record(operation: Operation, inputs: Sequence[Array], output: Array) -> None:
+    """Tell every open :func:`trace` of an operation that ran."""
+    for entries in _State.traces:
+        entries.append(TraceEntry(operation, current_module(), inputs, output))
+
+
+__all__ = [
+    "REGISTRY",
+    "Array",
+    "ExactSum",
+    "Gradient",
+    "GradientSum",
+    "Operation",
+    "TraceEntry",
+    "current_module",
+    "describe",
+    "is_recording",
+    "module_scope",
+    "no_grad",
+    "record",
+    "register",
+    "trace",
+]
