@@ -156,6 +156,25 @@ def test_bias_beyond_int64(acc: np.ndarray, data: st.DataObject, s: int, rule: R
     compare(requantize(acc, -s, target, bias=bias), exact, target)
 
 
+@pytest.mark.clause("REQ-6", "REQ-4")
+@pytest.mark.parametrize(
+    ("acc", "bias"), [(2**62, 2**62), (-(2**62), -(2**62)), (2**63 - 1, 1), (-(2**63), -1), (-(2**63), 0)]
+)
+def test_bias_at_the_edge_of_int64(acc: int, bias: int) -> None:
+    target = Target(56, 16)
+    got = requantize(np.array([acc]), 0, target, bias=np.array([bias]))
+    compare(got, [Fraction(acc + bias)], target)
+
+
+@pytest.mark.clause("REQ-3", "REQ-8")
+@pytest.mark.parametrize("divisor", [2**62 - 1, 2**62, 2**62 + 1, 2**63, 2**70])
+@pytest.mark.parametrize("left", [1, 15, 16, 17, 62, 79, 80, 127])
+def test_left_shift_with_huge_divisors(divisor: int, left: int) -> None:
+    acc = np.array([-(2**63), -1, 0, 1, 12345, 2**62, 2**63 - 1])
+    target = Target(63 - left, 8)
+    compare(requantize(acc, 63, target, divisor), [a * oracle.power(63) / divisor for a in acc.tolist()], target)
+
+
 @pytest.mark.clause("REQ-6")
 @given(st.lists(st.integers(-128, 127), min_size=1, max_size=5), gen.exponents, st.integers(-128, 126))
 def test_bias_on_the_grid(values: list[int], own: int, acc_exponent: int) -> None:
