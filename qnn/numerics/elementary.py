@@ -93,7 +93,7 @@ def log32(x: Float32) -> Float32:
 
     Notes
     -----
-    Measured on every argument: below 0.5001 units in the last place (clause FLT-5).  Bit-exactness: clause FLT-5; nothing may vary.
+    Measured on every argument: below 0.5001 units in the last place.  Bit-exactness: clause FLT-5; nothing may vary.
     """
     wide = _wide(x)
     positive = (wide > 0) & np.isfinite(wide)
@@ -120,7 +120,7 @@ def sigmoid32(x: Float32) -> Float32:
 
     Notes
     -----
-    Measured on every argument: below 0.5001 units in the last place (clause FLT-7).  Bit-exactness: clause FLT-7; nothing may vary.
+    Measured on every argument: below 0.5001 units in the last place.  Bit-exactness: clause FLT-7; nothing may vary.
     """
     return _narrow(_sigmoid64(_limited(x, 120.0)), x)
 
