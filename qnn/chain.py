@@ -5,10 +5,12 @@ The exact byte layout is clause DIG of the specification (``docs/spec/12-digest.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,22 +18,21 @@ from numpy.typing import NDArray
 
 FORMAT = 1
 PARTS = ("batch", "parameters", "buffers", "optimizer", "exponents", "noise")
+_LITTLE = sys.byteorder == "little"
+_SMALL = 4096
 NamedArrays = Iterable[tuple[str, NDArray[Any]]]
 
 
 def array_header(name: str, array: NDArray[Any]) -> bytes:
     """Name, dtype and shape of an array as bytes that no other array shares (clause DIG-3)."""
-    text = name.encode()
-    kind = array.dtype.newbyteorder("<").str.encode()
-    return struct.pack(
-        f"<I{len(text)}sI{len(kind)}sI{array.ndim}Q", len(text), text, len(kind), kind, array.ndim, *array.shape
-    )
+    return _header(name, array.dtype.newbyteorder("<").str, array.shape)
 
 
-def _update(digest: hashlib._Hash, name: str, array: NDArray[Any]) -> None:
-    digest.update(array_header(name, array))
-    # A view where the array is little-endian and C-contiguous, as all of ours are; a copy otherwise.
-    digest.update(np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C").reshape(-1).data)
+@functools.lru_cache(maxsize=8192)
+def _header(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    text, kind = name.encode(), dtype.encode()
+    layout = f"<I{len(text)}sI{len(kind)}sI{len(shape)}Q"
+    return struct.pack(layout, len(text), text, len(kind), kind, len(shape), *shape)
 
 
 def hash_arrays(arrays: NamedArrays) -> bytes:
@@ -48,8 +49,21 @@ def hash_arrays(arrays: NamedArrays) -> bytes:
         32 bytes. Differs as soon as a name, dtype, shape or bit does.
     """
     digest = hashlib.sha256()
+    small: list[
+        bytes
+    ] = []  # many small arrays are joined: one call of the hash per array would cost more than the hash
     for name, array in arrays:
-        _update(digest, name, array)
+        dtype = array.dtype if array.dtype.isnative and _LITTLE else array.dtype.newbyteorder("<")
+        small.append(_header(name, dtype.str, array.shape))
+        # A view where the array is little-endian and C-contiguous, as all of ours are; a copy otherwise.
+        flat = np.asarray(array, dtype=dtype, order="C").reshape(-1)
+        if flat.nbytes <= _SMALL:
+            small.append(flat.tobytes())
+            continue
+        digest.update(b"".join(small))
+        digest.update(flat.data)
+        small.clear()
+    digest.update(b"".join(small))
     return digest.digest()
 
 
@@ -99,10 +113,11 @@ def next_digest(previous: bytes, step: int, parts: Mapping[str, bytes]) -> bytes
     return hashlib.sha256(previous + struct.pack("<Q", step) + b"".join(parts[name] for name in PARTS)).digest()
 
 
-def site_arrays(sites: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, NDArray[np.int64]]]:
+def site_arrays(sites: Iterable[tuple[str, Any]]) -> list[tuple[str, NDArray[np.int64]]]:
     """Per site: next exponent, whether it is settled, and the five counts of the step (clause DIG-4)."""
-    for name, site in sites:
-        yield name, np.array([site.exponent, site.initialised, *count_values(site.counts)], dtype="<i8")
+    rows = [(name, (site.exponent, site.initialised, *count_values(site.counts))) for name, site in sites]
+    table = np.array([values for _, values in rows], dtype="<i8").reshape(len(rows), 7)
+    return [(name, row) for (name, _), row in zip(rows, table, strict=True)]
 
 
 def count_values(counts: Any) -> tuple[int, int, int, int, int]:
@@ -112,7 +127,8 @@ def count_values(counts: Any) -> tuple[int, int, int, int, int]:
     return (counts.total, counts.nonzero, counts.overflow, counts.overflow_double, counts.saturated)
 
 
-def noise_arrays(sites: Iterable[tuple[str, Any]], seed: int, step: int) -> Iterator[tuple[str, NDArray[np.uint64]]]:
+def noise_arrays(sites: Iterable[tuple[str, Any]], seed: int, step: int) -> list[tuple[str, NDArray[np.uint64]]]:
     """Per site: the address (seed, stream, step) its noise words of the step started from (clause DIG-4)."""
-    for name, site in sites:
-        yield name, np.array([seed, site.stream if site.stream is not None else 2**64 - 1, step], dtype="<u8")
+    rows = [(name, (seed, site.stream if site.stream is not None else 2**64 - 1, step)) for name, site in sites]
+    table = np.array([values for _, values in rows], dtype="<u8").reshape(len(rows), 3)
+    return [(name, row) for (name, _), row in zip(rows, table, strict=True)]

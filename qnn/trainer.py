@@ -244,7 +244,7 @@ class Trainer:
 
     def _parts(self, labels: NDArray[np.int64], indices: NDArray[np.int64], started: int) -> dict[str, bytes]:
         arrays = {**self.named_arrays(), "batch": [("indices", indices), ("labels", labels)]}
-        arrays["noise"] = list(noise_arrays(self.sites, self.config.seed, started))
+        arrays["noise"] = noise_arrays(self.sites, self.config.seed, started)
         return {part: hash_arrays(arrays[part]) for part in PARTS}
 
     def named_arrays(self) -> dict[str, list[tuple[str, NDArray[Any]]]]:
@@ -253,7 +253,7 @@ class Trainer:
             "parameters": [(name, np.asarray(parameter.data)) for name, parameter in self.parameters],
             "buffers": [*self.model.named_buffers(), *self.criterion.named_buffers()],
             "optimizer": sorted(self.optimizer.state_dict().items()),
-            "exponents": list(site_arrays(self.sites)),
+            "exponents": site_arrays(self.sites),
         }
 
     def tensor_hashes(self) -> dict[str, dict[str, str]]:
