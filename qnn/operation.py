@@ -19,7 +19,7 @@ class ExactSum:
 
     Parts of a batch add up here as integers, so splitting a batch cannot change a bit.
 
-    Bit-exactness: clauses MAC and F32; exact sums, one rounding to nearest even, exact scaling.
+    Bit-exactness: clauses MAC and FLT; exact sums, one rounding to nearest even, exact scaling.
     """
 
     __slots__ = ("exponent", "ints")

@@ -255,19 +255,19 @@ class Tensor:
         return _call("transpose", self, axes=axes or tuple(reversed(range(self.ndim))))
 
     def exp(self) -> Tensor:
-        """Element-wise exponential (specified float32, clause F32)."""
+        """Element-wise exponential (specified float32, clause FLT)."""
         return _call("exp", self)
 
     def log(self) -> Tensor:
-        """Element-wise natural logarithm (specified float32, clause F32)."""
+        """Element-wise natural logarithm (specified float32, clause FLT)."""
         return _call("log", self)
 
     def tanh(self) -> Tensor:
-        """Element-wise hyperbolic tangent (specified float32, clause F32)."""
+        """Element-wise hyperbolic tangent (specified float32, clause FLT)."""
         return _call("tanh", self)
 
     def sigmoid(self) -> Tensor:
-        """Element-wise logistic function (specified float32, clause F32)."""
+        """Element-wise logistic function (specified float32, clause FLT)."""
         return _call("sigmoid", self)
 
     def relu(self) -> Tensor:

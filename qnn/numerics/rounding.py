@@ -63,6 +63,8 @@ class Rounding(enum.IntEnum):
         -----
         Bit-exactness: clause RND-1; names and numbers never change.
         """
+        if isinstance(value, cls):
+            return value
         allowed = ", ".join(f"{rule.name.lower()} ({rule.value})" for rule in cls)
         if isinstance(value, str):
             rule = cls.__members__.get(value.strip().upper())

@@ -213,7 +213,7 @@ class GetItem(Operation):
 
 @register
 class Exp(Operation):
-    """Specified exponential (clause F32)."""
+    """Specified exponential (clause FLT)."""
 
     name = "exp"
 
@@ -227,7 +227,7 @@ class Exp(Operation):
 
 @register
 class Log(Operation):
-    """Specified natural logarithm (clause F32)."""
+    """Specified natural logarithm (clause FLT)."""
 
     name = "log"
 
@@ -241,7 +241,7 @@ class Log(Operation):
 
 @register
 class Tanh(Operation):
-    """Specified hyperbolic tangent (clause F32)."""
+    """Specified hyperbolic tangent (clause FLT)."""
 
     name = "tanh"
 
@@ -255,7 +255,7 @@ class Tanh(Operation):
 
 @register
 class Sigmoid(Operation):
-    """Specified logistic function (clause F32)."""
+    """Specified logistic function (clause FLT)."""
 
     name = "sigmoid"
 

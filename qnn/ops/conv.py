@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.numerics import DFP, accumulator_bits, align_bias, conv_output_hw
+from qnn.numerics import DFP, accumulator_bits_needed, align_bias, conv_output_hw
 from qnn.operation import ExactSum, Operation
 from qnn.ops.linear import add_bias, column_sums
 from qnn.quantizer import Quantizer
@@ -157,9 +157,11 @@ class Conv2dInteger(Operation):
         per_group = o // self.window.groups
         return {
             "macs": positions * o * kh * kw * c,
-            "accumulator": accumulator_bits(kh * kw * c, self.x.bits, self.weight.bits),
-            "accumulator_input_gradient": accumulator_bits(kh * kw * per_group, self.gradient.bits, self.weight.bits),
-            "accumulator_weight_gradient": accumulator_bits(positions, self.gradient.bits, self.x.bits),
+            "accumulator": accumulator_bits_needed(kh * kw * c, self.x.bits, self.weight.bits),
+            "accumulator_input_gradient": accumulator_bits_needed(
+                kh * kw * per_group, self.gradient.bits, self.weight.bits
+            ),
+            "accumulator_weight_gradient": accumulator_bits_needed(positions, self.gradient.bits, self.x.bits),
         }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.numerics import DFP, accumulator_bits, align_bias
+from qnn.numerics import DFP, accumulator_bits_needed, align_bias
 from qnn.operation import ExactSum, Operation
 from qnn.quantizer import Quantizer
 
@@ -89,9 +89,9 @@ class LinearInteger(Operation):
         widths = (self.x.bits, self.weight.bits)
         return {
             "macs": n * k * out,
-            "accumulator": accumulator_bits(k, *widths),
-            "accumulator_input_gradient": accumulator_bits(out, self.gradient.bits, self.weight.bits),
-            "accumulator_weight_gradient": accumulator_bits(n, self.gradient.bits, self.x.bits),
+            "accumulator": accumulator_bits_needed(k, *widths),
+            "accumulator_input_gradient": accumulator_bits_needed(out, self.gradient.bits, self.weight.bits),
+            "accumulator_weight_gradient": accumulator_bits_needed(n, self.gradient.bits, self.x.bits),
         }
 
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from binary32 import Binary32 as ieee
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +33,7 @@ ALL8 = np.arange(-128, 128, dtype=np.int8)
 
 
 @pytest.mark.clause("LAY-1")
-def test_image_table_by_single_operations(ieee) -> None:
+def test_image_table_by_single_operations() -> None:
     mean, std = np.float32([0.5, 0.1307, 0.0]), np.float32([0.25, 0.3081, 0.5])
     table = image_values(mean, std)
     for p in range(256):
