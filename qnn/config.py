@@ -53,7 +53,7 @@ class TrainConfig:
     data: str = _field("digits", "data set: a known name or a path", numeric=False)
     model: str = _field("digits-cnn", "network", numeric=True)
     recipe: str = _field("dfp8", "number formats and roundings", numeric=True)
-    epochs: int = _field(12, "passes over the training set", numeric=True)
+    epochs: int = _field(15, "passes over the training set", numeric=True)
     batch_size: int = _field(32, "images per step", numeric=True)
     lr: float = _field(0.05, "learning rate at the start", numeric=True)
     schedule: str = _field("cosine", "course of the learning rate", numeric=True, choices=SCHEDULES)

@@ -15,7 +15,7 @@ from qnn import _kernels, checkpoint, digest, optim, runs, training
 from qnn.config import TrainConfig
 from qnn.errors import ConfigError, RunError
 
-TINY: dict[str, Any] = {"train_limit": 64, "batch_size": 16, "epochs": 2, "log_every": 4}
+TINY: dict[str, Any] = {"train_limit": 64, "batch_size": 16, "epochs": 2, "log_every": 4, "threads": 1}
 STEPS = 8
 
 

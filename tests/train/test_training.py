@@ -25,7 +25,7 @@ from qnn.numerics import Counts, next_exponent
 from qnn.runs import Record, RunFolder
 from qnn.trainer import Trainer
 
-TINY: dict[str, Any] = {"train_limit": 96, "batch_size": 16, "epochs": 3, "log_every": 2}
+TINY: dict[str, Any] = {"train_limit": 96, "batch_size": 16, "epochs": 3, "log_every": 2, "threads": 1}
 STEPS = 18
 TIMES = ("seconds", "train_seconds", "images_per_second")
 
@@ -473,6 +473,7 @@ def test_disk_that_fills_up_while_saving_keeps_the_last_checkpoint(
     assert_as_straight(out, training.resume(out), straight)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("recipe", ["dfp8", "fp32"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weight_that_is_not_finite_stops_the_run_and_is_named(recipe: str, value: float) -> None:
