@@ -44,18 +44,36 @@ class Part:
 
 # The table of extensions. One that fails to build does not touch the other.
 EPILOGUE = ("qnn_epilogue.c", "qnn_epilogue_avx2.c", "qnn_noise.c", "qnn_noise_avx2.c")
-MAC = ("qnn_gemm.c", "qnn_gemm_output.c", "qnn_gemm_tile_c.c", "qnn_gemm_tile_avx2.c", "qnn_conv.c", "qnn_conv_plan.c",
-       "qnn_conv_weight.c")
+MAC = (
+    "qnn_gemm.c",
+    "qnn_gemm_output.c",
+    "qnn_gemm_tile_c.c",
+    "qnn_gemm_tile_avx2.c",
+    "qnn_conv.c",
+    "qnn_conv_plan.c",
+    "qnn_conv_weight.c",
+)
+ELEMENTWISE = (
+    "qnn_requantize.c",
+    "qnn_quantize.c",
+    "qnn_quantize_avx2.c",
+    "qnn_normalize.c",
+    "qnn_channel.c",
+    "qnn_simple.c",
+    "qnn_pool.c",
+    "qnn_shift.c",
+    "qnn_xnor.c",
+    "qnn_xnor_avx2.c",
+)
 PARTS = (
     Part("_mac", MAC + EPILOGUE),
-    Part("_elem", EPILOGUE),
+    Part("_elem", ELEMENTWISE + EPILOGUE),
 )
 
 # Directives of the Cython bindings, in one place. Every index is checked by hand before C is called.
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
-    "wraparound": False,
     "initializedcheck": False,
     "cdivision": True,
     "embedsignature": True,
@@ -79,7 +97,10 @@ def extensions() -> list[Extension]:
         sources = [f"{KERNELS}/{part.name}.pyx"] + [f"{SOURCES}/{name}" for name in part.c_files]
         missing = [source for source in sources if not (HERE / source).exists()]
         if missing:
-            say(f"{part.name} is left out, these files are missing: {', '.join(missing)}")
+            message = f"{part.name} is left out, these files are missing: {', '.join(missing)}"
+            if flag("QNN_REQUIRE_EXT"):
+                raise RuntimeError(f"{message}. QNN_REQUIRE_EXT is set, so this is an error; restore the files.")
+            say(message)
             continue
         depends = [Path(p).relative_to(HERE).as_posix() for p in sorted(glob.glob(str(HERE / SOURCES / "*.h")))]
         depends += [Path(p).relative_to(HERE).as_posix() for p in sorted(glob.glob(str(HERE / KERNELS / "*.px[di]")))]
@@ -127,8 +148,13 @@ class BuildExt(build_ext):
             compile_args += ["-O1", "-g"]
         sanitizers = os.environ.get("QNN_SANITIZE", "")
         if sanitizers:
-            compile_args += ["-O1", "-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all",
-                             "-fno-omit-frame-pointer"]
+            compile_args += [
+                "-O2",
+                "-g",
+                f"-fsanitize={sanitizers}",
+                "-fno-sanitize-recover=all",
+                "-fno-omit-frame-pointer",
+            ]
             link_args += [f"-fsanitize={sanitizers}"]
         if flag("QNN_NO_OPENMP"):
             say("QNN_NO_OPENMP is set: the kernels will use one thread")
@@ -149,7 +175,7 @@ class BuildExt(build_ext):
             try:
                 objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
                 self.compiler.link_shared_object(objects, str(Path(folder) / "probe.so"), extra_postargs=flags)
-            except Exception:    # any failure of a compiler, of whatever class, means: not available
+            except Exception:  # any failure of a compiler, of whatever class, means: not available
                 return False
         return True
 
@@ -171,8 +197,12 @@ class BuildExt(build_ext):
     def _install_flags_per_file(self) -> None:
         """Warnings for our own C, none for what Cython writes."""
         compile_one = self.compiler._compile
-        generated = {os.path.normpath(source) for ext in self.extensions for source in ext.sources
-                     if source.endswith(".c") and not os.path.normpath(source).startswith(os.path.normpath(SOURCES))}
+        generated = {
+            os.path.normpath(source)
+            for ext in self.extensions
+            for source in ext.sources
+            if source.endswith(".c") and not os.path.normpath(source).startswith(os.path.normpath(SOURCES))
+        }
 
         def compile_with_flags(obj, src, ext, cc_args, extra_postargs, pp_opts):  # type: ignore[no-untyped-def]
             own = ["-w"] if os.path.normpath(src) in generated else ["-Wall", "-Wextra"]

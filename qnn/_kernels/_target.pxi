@@ -79,7 +79,7 @@ cdef object _fill_noise(qnn_target *c, object noise, object count):
     if not 1 <= noise.bits <= 16:
         raise ValueError(f"got {noise.bits} noise bits; allowed are 1 to 16; pass bits=16 for the papers' setting")
     if noise.start < 0 or noise.start + count > 2**64:
-        raise OverflowError(
+        raise ValueError(
             f"got noise addresses {noise.start} to {noise.start + count}; allowed are 0 to 2**64; use a smaller start"
         )
     c.seed, c.stream, c.step, c.start, c.noise_bits = noise.seed, noise.stream, noise.step, noise.start, noise.bits

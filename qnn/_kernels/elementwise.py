@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 
 from qnn import numerics
 
+from . import TABLE
+
 try:
     from . import _elem  # type: ignore[attr-defined,unused-ignore]
 except ImportError:  # no compiler at installation: the definitions do everything
     _elem = None
 
 Ints = NDArray[Any]
+Pair = tuple[int, int]
 
 __all__ = ["COMPILED", "REFERENCE", "set_threads"]
 
@@ -121,13 +124,56 @@ REFERENCE: dict[str, Callable[..., Any]] = {
 """{operation: its definition}."""
 
 
+def _shift_gemm_multiplied(x: Ints, packed: NDArray[np.uint8], bits: int, k: int, truncating: bool = False) -> Ints:
+    """shift_gemm by decoding the codes and multiplying: the same integers, and the processor multiplies faster."""
+    gemm = TABLE["gemm"].get("avx2")
+    weights = _elem.pow2_weights(packed, bits, k)
+    if gemm is None or weights is None or truncating or not _is_small(x) or x.ndim != 2 or x.shape[1] != k:
+        return COMPILED["c"]["shift_gemm"](x, packed, bits, k, truncating)
+    dtype = numerics.shift_accumulator_dtype(k, 8 * x.itemsize, bits)
+    return gemm(x, weights, False, True).astype(dtype, copy=False)
+
+
+def _shift_conv2d_multiplied(
+    x: Ints,
+    packed: NDArray[np.uint8],
+    bits: int,
+    kernel: Pair,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Ints:
+    """shift_conv2d by decoding the codes and multiplying."""
+    conv2d = TABLE["conv2d"].get("avx2")
+    weights = None
+    if conv2d is not None and _is_small(x) and x.ndim == 4 and groups >= 1 and x.shape[3] % groups == 0 and min(kernel) >= 1:
+        channels = x.shape[3] // groups
+        k = kernel[0] * kernel[1] * channels
+        weights = _elem.pow2_weights(packed, bits, k)
+    if conv2d is None or weights is None:
+        return COMPILED["c"]["shift_conv2d"](x, packed, bits, kernel, stride, padding, dilation, groups)
+    dtype = numerics.shift_accumulator_dtype(k, 8 * x.itemsize, bits)
+    filters = weights.reshape(packed.shape[0], kernel[0], kernel[1], channels)
+    return conv2d(x, filters, stride, padding, dilation, groups).astype(dtype, copy=False)
+
+
+def _is_small(x: object) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype in (np.int8, np.int16)
+
+
 def _compiled() -> dict[str, dict[str, Callable[..., Any]]]:
     """The compiled twins per path; ``avx2`` only on a processor that has it."""
     if _elem is None:
         return {}
     _elem.set_reference(REFERENCE)
     paths = {"c": 0, "avx2": 1} if _elem.has_avx2() else {"c": 0}
-    return {path: {op: partial(getattr(_elem, op), number) for op in _elem.OPERATIONS} for path, number in paths.items()}
+    table: dict[str, dict[str, Callable[..., Any]]] = {
+        path: {op: partial(getattr(_elem, op), number) for op in _elem.OPERATIONS} for path, number in paths.items()
+    }
+    if "avx2" in table:
+        table["avx2"].update(shift_gemm=_shift_gemm_multiplied, shift_conv2d=_shift_conv2d_multiplied)
+    return table
 
 
 COMPILED: dict[str, dict[str, Callable[..., Any]]] = _compiled()

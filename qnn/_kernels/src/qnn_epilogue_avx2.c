@@ -1,24 +1,18 @@
 /* Requantising with AVX2: int32 accumulators at shifts up to 31, every rounding; the rest goes to the plain C. */
-#include "qnn_cpu.h"
-#include "qnn_epilogue.h"
+#include <string.h>
+
+#include "qnn_lanes.h"
 #include "qnn_noise.h"
 #include "qnn_round.h"
 
-#include <string.h>
-
 #if QNN_X86
-#include <immintrin.h>
 
-enum { CHUNK = 1024, STEP = 32, EXACT = 9 }; /* EXACT: shifts to the left, where no rule has anything to do */
-
-/* Per lane: zeros, overflows, overflows of the double, and values that were not clipped. */
-typedef struct {
-    __m256i zero, overflow, overflow_double, unclipped;
-} lane_counts;
+enum { CHUNK = 1024, STEP = QNN_LANE_STEP, EXACT = 9 }; /* EXACT: shifts to the left, where no rule has anything to do */
 
 typedef struct {
     __m128i shift, noise_right, noise_left;
-    __m256i mask, half, low, high, half_high;
+    __m256i mask, half;
+    qnn_lane_limits limits;
 } constants;
 
 QNN_AVX2_INLINE constants make_constants(const qnn_plan *p)
@@ -31,9 +25,7 @@ QNN_AVX2_INLINE constants make_constants(const qnn_plan *p)
     k.noise_left = _mm_cvtsi32_si128(s > 16 ? s - 16 : 0);
     k.mask = _mm256_set1_epi32((int)p->mask);
     k.half = _mm256_set1_epi32((int)half);
-    k.low = _mm256_set1_epi32((int)-p->high);
-    k.high = _mm256_set1_epi32((int)p->high - 1);
-    k.half_high = _mm256_set1_epi32((int)(p->high / 2) - 1);
+    k.limits = qnn_make_lane_limits(p->target->bits);
     return k;
 }
 
@@ -62,7 +54,7 @@ QNN_AVX2_INLINE __m256i addend(__m256i v, __m256i whole, __m128i words, const co
 }
 
 /* Eight accumulators to eight clipped values. `rounding` is a constant at every call. */
-QNN_AVX2_INLINE __m256i eight(__m256i v, __m128i words, const constants *k, int rounding, lane_counts *c)
+QNN_AVX2_INLINE __m256i eight(__m256i v, __m128i words, const constants *k, int rounding, qnn_lane_counts *c)
 {
     __m256i whole, y;
     if (rounding == EXACT) {
@@ -76,20 +68,13 @@ QNN_AVX2_INLINE __m256i eight(__m256i v, __m128i words, const constants *k, int 
             y = _mm256_add_epi32(whole, _mm256_srl_epi32(rest, k->shift));
         }
     }
-    __m256i size = _mm256_xor_si256(whole, _mm256_srai_epi32(whole, 31));
-    __m256i clipped = _mm256_max_epi32(_mm256_min_epi32(y, k->high), k->low);
-    c->zero = _mm256_sub_epi32(c->zero, _mm256_cmpeq_epi32(v, _mm256_setzero_si256()));
-    c->overflow = _mm256_sub_epi32(c->overflow, _mm256_cmpgt_epi32(size, k->high));
-    c->overflow_double = _mm256_sub_epi32(c->overflow_double, _mm256_cmpgt_epi32(size, k->half_high));
-    c->unclipped = _mm256_sub_epi32(c->unclipped, _mm256_cmpeq_epi32(clipped, y));
-    return clipped;
+    return qnn_clip_lanes(y, whole, _mm256_cmpeq_epi32(v, _mm256_setzero_si256()), &k->limits, c);
 }
 
 /* m accumulators, a multiple of STEP. */
 QNN_AVX2_INLINE void steps(const int32_t *acc, const uint16_t *noise, int64_t m, const constants *k, int rounding, int bytes,
-                           void *out, lane_counts *c)
+                           void *out, qnn_lane_counts *c)
 {
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     for (int64_t i = 0; i < m; i += STEP) {
         __m256i y[4];
         for (int j = 0; j < 4; j++) {
@@ -98,15 +83,7 @@ QNN_AVX2_INLINE void steps(const int32_t *acc, const uint16_t *noise, int64_t m,
                 words = _mm_loadu_si128((const __m128i *)(const void *)(noise + i + 8 * j));
             y[j] = eight(_mm256_loadu_si256((const __m256i *)(const void *)(acc + i + 8 * j)), words, k, rounding, c);
         }
-        __m256i low = _mm256_packs_epi32(y[0], y[1]), high = _mm256_packs_epi32(y[2], y[3]);
-        if (bytes == 1) {
-            __m256i packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
-            _mm256_storeu_si256((__m256i *)(void *)((int8_t *)out + i), packed);
-        } else {
-            __m256i *to = (__m256i *)(void *)((int16_t *)out + i);
-            _mm256_storeu_si256(to, _mm256_permute4x64_epi64(low, 0xD8));
-            _mm256_storeu_si256(to + 1, _mm256_permute4x64_epi64(high, 0xD8));
-        }
+        qnn_store_lanes(y, bytes, i, out);
     }
 }
 
@@ -116,7 +93,7 @@ QNN_AVX2_INLINE void steps(const int32_t *acc, const uint16_t *noise, int64_t m,
         break
 
 QNN_AVX2 static void steps_by_rule(const int32_t *acc, const uint16_t *noise, int64_t m, const constants *k, int rounding, int bytes,
-                                   void *out, lane_counts *c)
+                                   void *out, qnn_lane_counts *c)
 {
     switch (rounding) {
         CASE(QNN_NEAREST_EVEN);
@@ -130,16 +107,6 @@ QNN_AVX2 static void steps_by_rule(const int32_t *acc, const uint16_t *noise, in
         CASE(QNN_STOCHASTIC);
         CASE(EXACT);
     }
-}
-
-QNN_AVX2 static int64_t sum_of_lanes(__m256i v)
-{
-    int32_t lanes[8];
-    int64_t sum = 0;
-    _mm256_storeu_si256((__m256i *)(void *)lanes, v);
-    for (int i = 0; i < 8; i++)
-        sum += lanes[i];
-    return sum;
 }
 
 /* sum = acc + bias in int32; 0 when a sum leaves int32 (then nothing is promised about `sum`). */
@@ -179,7 +146,7 @@ QNN_AVX2 static int narrowed(const int64_t *acc, int64_t m, int32_t *out)
 
 /* One chunk of at most CHUNK sums; a last part that fills no STEP is padded with zeros, which no count but `zero` sees. */
 QNN_AVX2 static void requantize_chunk(const int32_t *acc, int64_t index, int64_t m, const qnn_plan *p, const constants *k,
-                                      int rounding, void *out, lane_counts *c)
+                                      int rounding, void *out, qnn_lane_counts *c)
 {
     uint16_t noise[CHUNK];
     int bytes = qnn_target_bytes(p->target);
@@ -213,8 +180,7 @@ QNN_AVX2 static void requantize_rows(const int32_t *acc, const int64_t *bias, in
                                      const qnn_plan *p, char *out, qnn_counts *counts)
 {
     const constants k = make_constants(p);
-    const __m256i none = _mm256_setzero_si256();
-    lane_counts c = {none, none, none, none};
+    qnn_lane_counts c = qnn_no_lane_counts();
     int32_t spread[CHUNK], sum[CHUNK];
     int rounding = p->shift <= 0 ? EXACT : p->rounding, fits = 0;
     int64_t bytes = qnn_target_bytes(p->target), padded = 0;
@@ -237,10 +203,7 @@ QNN_AVX2 static void requantize_rows(const int32_t *acc, const int64_t *bias, in
         requantize_chunk(from, index + at, m, p, &k, rounding, out + at * bytes, &c);
         padded += (m + STEP - 1) / STEP * STEP;
     }
-    counts->nonzero += padded - sum_of_lanes(c.zero);
-    counts->overflow += sum_of_lanes(c.overflow);
-    counts->overflow_double += sum_of_lanes(c.overflow_double);
-    counts->saturated += padded - sum_of_lanes(c.unclipped);
+    qnn_flush_lanes(&c, padded, counts);
 }
 
 void qnn_requantize_rows_s32_avx2(const int32_t *acc, const int64_t *bias, int64_t index, int64_t rows, int64_t cols,

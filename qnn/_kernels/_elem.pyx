@@ -1,0 +1,581 @@
+"""Binding of everything that is not a matrix product: looks at arrays and numbers, lets the interpreter go on, calls plain C.
+
+Every operation takes the number of its path first (0: c, 1: avx2), then the arguments of its definition. Arguments that the
+C code has no version for, or that are wrong, go to the definition, which computes the result or says what is wrong; so
+results and messages are the same on every path.
+"""
+
+import operator as _operator
+
+import numpy as _np
+
+cimport numpy as cnp
+
+from qnn.numerics.dfp import Target as _Target
+from qnn.numerics.exponent import Counts as _Counts
+from qnn.numerics.mac import conv_output_hw as _conv_output_hw
+from qnn.numerics.noise import Noise as _Noise
+from qnn.numerics.pooling import pool_output_shape as _pool_output_shape
+from qnn.numerics.pow2 import shift_accumulator_dtype as _shift_accumulator_dtype
+
+include "_target.pxi"
+
+cnp.import_array()
+
+cdef extern from "qnn_cpu.h" nogil:
+    int qnn_cpu_has_avx2() noexcept
+
+cdef extern from "qnn_elem.h" nogil:
+    ctypedef struct qnn_how:
+        int avx2
+        int threads
+    ctypedef struct qnn_term:
+        const void *data
+        int bytes
+        int shift
+    ctypedef struct qnn_pool:
+        int64_t images, h, w, channels, oh, ow, kh, kw, stride_y, stride_x, pad_y, pad_x
+    ctypedef struct qnn_window:
+        int64_t images, h, w, channels, filters, kh, kw, oh, ow, stride_y, stride_x, pad_y, pad_x
+        int64_t dilation_y, dilation_x, groups
+    enum:
+        QNN_MOST_TERMS
+        QNN_PACK_S8
+        QNN_PACK_S16
+        QNN_PACK_S32
+        QNN_PACK_F32
+    void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, int64_t rows, int64_t cols, const qnn_target *t,
+                               qnn_how how, void *out, qnn_counts *counts) noexcept
+    void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const int64_t *bias, int64_t rows, int64_t cols,
+                          const qnn_target *t, qnn_how how, void *out, qnn_counts *counts) noexcept
+    void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, qnn_how how, void *out,
+                         qnn_counts *counts) noexcept
+    int64_t qnn_quantize_tensor(const float *x, int64_t n, const qnn_target *t, qnn_how how, void *out, qnn_counts *counts) noexcept
+    int64_t qnn_normalize_tensor(const void *x, int x_bytes, const float *mean, const float *k, int64_t rows, int64_t cols,
+                                 const qnn_target *t, qnn_how how, void *out, qnn_counts *counts) noexcept
+    int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int x_bytes, const float *a, const float *b,
+                                      const float *c, int64_t rows, int64_t cols, const qnn_target *t, qnn_how how, void *out,
+                                      qnn_counts *counts) noexcept
+    int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how,
+                         int64_t *sum, int64_t *dot) noexcept
+    void qnn_clip_tensor(const void *x, int bytes, int64_t n, int32_t low, int32_t high, qnn_how how, void *out) noexcept
+    void qnn_relu_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes, int64_t n, qnn_how how, void *out) noexcept
+    void qnn_int_range(const void *x, int bytes, int64_t n, qnn_how how, int64_t *low, int64_t *high) noexcept
+    int64_t qnn_float_range(const float *x, int64_t n, qnn_how how, float *low, float *high) noexcept
+    void qnn_noise_tensor(const qnn_target *t, int64_t n, qnn_how how, uint16_t *out) noexcept
+    void qnn_max_pool(const qnn_pool *p, const void *x, int bytes, qnn_how how, void *y, int32_t *index) noexcept
+    void qnn_max_pool_grad(const qnn_pool *p, const void *g, int bytes, const int32_t *index, qnn_how how, int32_t *dx) noexcept
+    void qnn_sum_pool(const qnn_pool *p, const void *x, int bytes, qnn_how how, int32_t *y) noexcept
+    void qnn_sum_pool_grad(const qnn_pool *p, const void *g, int bytes, qnn_how how, int32_t *dx) noexcept
+    void qnn_pow2_weights(const uint8_t *packed, int bits, int64_t rows, int64_t k, int16_t *weights) noexcept
+    int qnn_shift_gemm(const void *x, int x_bytes, const uint8_t *packed, int bits, int64_t m, int64_t n, int64_t k, int wide,
+                       qnn_how how, void *y) noexcept
+    int qnn_shift_conv2d(const qnn_window *window, const void *x, int x_bytes, const uint8_t *packed, int bits, int wide,
+                         qnn_how how, void *y) noexcept
+    int qnn_xnor_gemm(const uint64_t *a, const uint64_t *b, int64_t m, int64_t n, int64_t k, qnn_how how, int32_t *y) noexcept
+    int qnn_xnor_conv2d(const qnn_window *window, const uint64_t *x, const uint64_t *w, int pad, qnn_how how, int32_t *y) noexcept
+    int qnn_bitplane_gemm(const uint8_t *x, const uint64_t *w, int64_t m, int64_t n, int64_t k, qnn_how how, int32_t *y) noexcept
+    int64_t qnn_pack_bits(const void *x, int type, int64_t rows, int64_t k, qnn_how how, uint64_t *words) noexcept
+
+OPERATIONS = (
+    "quantize", "requantize", "add_requantize", "noise_u16", "int_range", "float_range", "channel_sums", "channel_dots",
+    "normalize", "normalize_grad", "scale", "max_pool", "max_pool_grad", "sum_pool", "sum_pool_grad", "relu", "relu_grad",
+    "clip_ints", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
+)
+
+cdef int _threads = 1
+cdef dict _reference = {}
+cdef object _INT8 = _np.dtype(_np.int8), _INT16 = _np.dtype(_np.int16), _INT32 = _np.dtype(_np.int32)
+cdef object _INT64 = _np.dtype(_np.int64), _FLOAT32 = _np.dtype(_np.float32)
+cdef object _UINT8 = _np.dtype(_np.uint8), _UINT64 = _np.dtype(_np.uint64)
+# Geometry beyond this goes to the definition: no product of sizes here can leave int64.
+cdef int64_t _LARGEST = 2**30
+
+
+def set_threads(int count):
+    """Use at most `count` threads from now on; the dispatch has checked the number."""
+    global _threads
+    _threads = count
+
+
+def set_reference(dict reference):
+    """The definitions that take what the C code does not."""
+    global _reference
+    _reference = reference
+
+
+def has_avx2():
+    """Return whether this processor runs the avx2 path."""
+    return bool(qnn_cpu_has_avx2())
+
+
+cdef inline qnn_how _how(int avx2) noexcept nogil:
+    cdef qnn_how how
+    how.avx2 = avx2
+    how.threads = _threads
+    return how
+
+
+cdef inline bint _is(object array, object dtype):
+    return isinstance(array, _np.ndarray) and (<cnp.ndarray>array).dtype == dtype
+
+
+cdef inline bint _is_small(object array):
+    """Whether it is an array of int8 or int16."""
+    return _is(array, _INT8) or _is(array, _INT16)
+
+
+cdef inline bint _is_row(object array, object dtype, int64_t size):
+    return _is(array, dtype) and (<cnp.ndarray>array).ndim == 1 and (<cnp.ndarray>array).shape[0] == size
+
+
+cdef inline int64_t _last(object array):
+    """Length of the last axis of an array that has one."""
+    return (<cnp.ndarray>array).shape[(<cnp.ndarray>array).ndim - 1]
+
+
+cdef cnp.ndarray _dense(object array):
+    """The array itself if it is aligned and in C order, else a copy that is."""
+    if cnp.PyArray_CHKFLAGS(<cnp.ndarray>array, cnp.NPY_ARRAY_CARRAY_RO):
+        return <cnp.ndarray>array
+    return <cnp.ndarray>_np.array(array, order="C", copy=True, subok=False)
+
+
+cdef inline int _bytes(cnp.ndarray array) noexcept nogil:
+    return <int>cnp.PyArray_ITEMSIZE(array)
+
+
+cdef inline object _storage(object shape, object target):
+    return _np.empty(shape, _INT8 if target.bits <= 8 else _INT16)
+
+
+cdef inline object _made(qnn_counts *c, object total):
+    return _Counts(total, c.nonzero, c.overflow, c.overflow_double, c.saturated)
+
+
+cdef object _no_memory():
+    return MemoryError("got no memory for the scratch space of a kernel; use smaller batches or free memory")
+
+
+cdef bint _fits(tuple numbers) except -1:
+    """Whether all are whole numbers of a size that the C code counts with."""
+    for number in numbers:
+        if not 0 <= _operator.index(number) <= _LARGEST:
+            return False
+    return True
+
+
+# --- integers and real values to n bits ---
+def quantize(int avx2, object x, object target):
+    if not (_is(x, _FLOAT32) and isinstance(target, _Target)):
+        return _reference["quantize"](x, target)
+    cdef cnp.ndarray flat = _dense(x), out = _storage(x.shape, target)
+    cdef qnn_target t
+    cdef qnn_counts counts = [0, 0, 0, 0]
+    cdef int64_t n = x.size, bad
+    alive = fill_target(&t, target, 0, 1, n)
+    with nogil:
+        bad = qnn_quantize_tensor(<float *>flat.data, n, &t, _how(avx2), out.data, &counts)
+    if bad:
+        return _reference["quantize"](x, target)
+    return out, _made(&counts, n)
+
+
+def requantize(int avx2, object acc, object exponent, object target, object divisor=1, object bias=None):
+    if not (isinstance(acc, _np.ndarray) and acc.dtype in (_INT8, _INT16, _INT32, _INT64) and isinstance(target, _Target)
+            and (bias is None or (acc.ndim > 0 and _is_row(bias, _INT64, _last(acc))))
+            and 1 <= _operator.index(divisor) < 2**63):
+        return _reference["requantize"](acc, exponent, target, divisor, bias)
+    cdef cnp.ndarray flat = _dense(acc), out = _storage(acc.shape, target), addend
+    cdef qnn_target t
+    cdef qnn_counts counts = [0, 0, 0, 0]
+    cdef int64_t n = acc.size, cols = 1
+    cdef const int64_t *biases = NULL
+    alive = fill_target(&t, target, _operator.index(exponent), _operator.index(divisor), n)
+    if n == 0:
+        return out, _Counts()
+    if bias is not None:
+        addend = _dense(bias)
+        biases = <int64_t *>addend.data
+        cols = addend.shape[0]
+    with nogil:
+        qnn_requantize_tensor(flat.data, _bytes(flat), biases, n // cols, cols, &t, _how(avx2), out.data, &counts)
+    return out, _made(&counts, n)
+
+
+def add_requantize(int avx2, object terms, object target):
+    cdef qnn_term items[QNN_MOST_TERMS]
+    cdef qnn_target t
+    cdef qnn_counts counts = [0, 0, 0, 0]
+    cdef int i = 0
+    cdef cnp.ndarray flat, out
+    terms = list(terms)
+    if not (0 < len(terms) <= QNN_MOST_TERMS and isinstance(target, _Target)):
+        return _reference["add_requantize"](terms, target)
+    for ints, _ in terms:
+        if not (_is_small(ints) and ints.shape == terms[0][0].shape):
+            return _reference["add_requantize"](terms, target)
+    exponents = [_operator.index(exponent) for _, exponent in terms]
+    lowest = min(exponents)
+    if max(exponents) - lowest > 64:
+        return _reference["add_requantize"](terms, target)
+    bound = sum(1 << (8 * ints.itemsize - 1 + exponent - lowest) for (ints, _), exponent in zip(terms, exponents))
+    if bound >= 2**62:
+        return _reference["add_requantize"](terms, target)
+    kept = []
+    for (ints, _), exponent in zip(terms, exponents):
+        flat = _dense(ints)
+        kept.append(flat)
+        items[i].data = flat.data
+        items[i].bytes = _bytes(flat)
+        items[i].shift = exponent - lowest
+        i += 1
+    out = _storage(terms[0][0].shape, target)
+    cdef int64_t n = out.size
+    cdef int wide = bound >= 2**31
+    alive = fill_target(&t, target, lowest, 1, n)
+    with nogil:
+        qnn_add_tensors(items, i, wide, n, &t, _how(avx2), out.data, &counts)
+    return out, _made(&counts, n)
+
+
+def scale(int avx2, object x, object gamma, object bias, object exponent, object target):
+    if not (_is_small(x) and x.ndim > 0 and (_is_row(gamma, _INT8, _last(x)) or _is_row(gamma, _INT16, _last(x)))
+            and (bias is None or _is_row(bias, _INT64, _last(x))) and isinstance(target, _Target)):
+        return _reference["scale"](x, gamma, bias, exponent, target)
+    cdef cnp.ndarray flat = _dense(x), factors = gamma.astype(_np.int32), out = _storage(x.shape, target), addend
+    cdef qnn_target t
+    cdef qnn_counts counts = [0, 0, 0, 0]
+    cdef int64_t n = x.size, cols = _last(x)
+    cdef const int64_t *biases = NULL
+    alive = fill_target(&t, target, _operator.index(exponent), 1, n)
+    if n == 0:
+        return out, _Counts()
+    if bias is not None:
+        addend = _dense(bias)
+        biases = <int64_t *>addend.data
+    with nogil:
+        qnn_scale_tensor(flat.data, _bytes(flat), <int32_t *>factors.data, biases, n // cols, cols, &t, _how(avx2), out.data, &counts)
+    return out, _made(&counts, n)
+
+
+def normalize(int avx2, object x, object mean_q, object k, object target):
+    if not (_is_small(x) and x.ndim > 0 and _is_row(mean_q, _FLOAT32, _last(x)) and _is_row(k, _FLOAT32, _last(x))
+            and isinstance(target, _Target)):
+        return _reference["normalize"](x, mean_q, k, target)
+    cdef cnp.ndarray flat = _dense(x), means = _dense(mean_q), factors = _dense(k), out = _storage(x.shape, target)
+    cdef qnn_target t
+    cdef qnn_counts counts = [0, 0, 0, 0]
+    cdef int64_t n = x.size, cols = _last(x), bad
+    alive = fill_target(&t, target, 0, 1, n)
+    if n == 0:
+        return out, _Counts()
+    with nogil:
+        bad = qnn_normalize_tensor(flat.data, _bytes(flat), <float *>means.data, <float *>factors.data, n // cols, cols, &t,
+                                   _how(avx2), out.data, &counts)
+    if bad:
+        return _reference["normalize"](x, mean_q, k, target)
+    return out, _made(&counts, n)
+
+
+def normalize_grad(int avx2, object g, object x, object a, object b, object c, object target):
+    if not (_is_small(g) and _is_small(x) and g.ndim > 0 and g.shape == x.shape and _is_row(a, _FLOAT32, _last(x))
+            and _is_row(b, _FLOAT32, _last(x)) and _is_row(c, _FLOAT32, _last(x)) and isinstance(target, _Target)):
+        return _reference["normalize_grad"](g, x, a, b, c, target)
+    cdef cnp.ndarray flat_g = _dense(g), flat_x = _dense(x), da = _dense(a), db = _dense(b), dc = _dense(c)
+    cdef cnp.ndarray out = _storage(x.shape, target)
+    cdef qnn_target t
+    cdef qnn_counts counts = [0, 0, 0, 0]
+    cdef int64_t n = x.size, cols = _last(x), bad
+    alive = fill_target(&t, target, 0, 1, n)
+    if n == 0:
+        return out, _Counts()
+    with nogil:
+        bad = qnn_normalize_grad_tensor(flat_g.data, _bytes(flat_g), flat_x.data, _bytes(flat_x), <float *>da.data, <float *>db.data,
+                                        <float *>dc.data, n // cols, cols, &t, _how(avx2), out.data, &counts)
+    if bad:
+        return _reference["normalize_grad"](g, x, a, b, c, target)
+    return out, _made(&counts, n)
+
+
+# --- sums, ranges, simple operations, noise ---
+cdef object _sums(int avx2, cnp.ndarray x, cnp.ndarray y, int64_t cols):
+    cdef cnp.ndarray total = _np.zeros(cols, _np.int64), dot = _np.zeros(cols, _np.int64)
+    cdef int64_t rows = x.size // cols
+    cdef int failed
+    with nogil:
+        failed = qnn_channel_sums(x.data, _bytes(x), y.data, _bytes(y), rows, cols, _how(avx2), <int64_t *>total.data,
+                                  <int64_t *>dot.data)
+    if failed:
+        raise _no_memory()
+    return total, dot
+
+
+def channel_sums(int avx2, object x):
+    if not (_is_small(x) and x.ndim > 0 and x.size):
+        return _reference["channel_sums"](x)
+    flat = _dense(x)
+    return _sums(avx2, flat, flat, _last(x))
+
+
+def channel_dots(int avx2, object g, object x):
+    if not (_is_small(g) and _is_small(x) and g.ndim > 0 and g.shape == x.shape and g.size):
+        return _reference["channel_dots"](g, x)
+    return _sums(avx2, _dense(g), _dense(x), _last(x))
+
+
+def int_range(int avx2, object x):
+    if not (isinstance(x, _np.ndarray) and x.dtype in (_INT8, _INT16, _INT32, _INT64) and x.size):
+        return _reference["int_range"](x)
+    cdef cnp.ndarray flat = _dense(x)
+    cdef int64_t n = x.size, low = 0, high = 0
+    with nogil:
+        qnn_int_range(flat.data, _bytes(flat), n, _how(avx2), &low, &high)
+    return low, high
+
+
+def float_range(int avx2, object x):
+    if not (_is(x, _FLOAT32) and x.size):
+        return _reference["float_range"](x)
+    cdef cnp.ndarray flat = _dense(x)
+    cdef int64_t n = x.size, bad
+    cdef float low = 0, high = 0
+    with nogil:
+        bad = qnn_float_range(<float *>flat.data, n, _how(avx2), &low, &high)
+    if bad:
+        return _reference["float_range"](x)
+    return <double>low + 0.0, <double>high + 0.0
+
+
+cdef object _clipped(int avx2, object x, int32_t low, int32_t high):
+    cdef cnp.ndarray flat = _dense(x), out = _np.empty(x.shape, x.dtype)
+    cdef int64_t n = x.size
+    with nogil:
+        qnn_clip_tensor(flat.data, _bytes(flat), n, low, high, _how(avx2), out.data)
+    return out
+
+
+def relu(int avx2, object x):
+    if not _is_small(x):
+        return _reference["relu"](x)
+    return _clipped(avx2, x, 0, 127 if x.itemsize == 1 else 32767)
+
+
+def clip_ints(int avx2, object x, object lo, object hi):
+    if not (_is_small(x) and lo <= hi):
+        return _reference["clip_ints"](x, lo, hi)
+    limit = 128 if x.itemsize == 1 else 32768
+    if lo >= limit or hi < -limit:
+        return _reference["clip_ints"](x, lo, hi)
+    return _clipped(avx2, x, _operator.index(max(lo, -limit)), _operator.index(min(hi, limit - 1)))
+
+
+def relu_grad(int avx2, object g, object y):
+    if not (_is_small(g) and _is_small(y) and g.shape == y.shape):
+        return _reference["relu_grad"](g, y)
+    cdef cnp.ndarray flat_g = _dense(g), flat_y = _dense(y), out = _np.empty(g.shape, g.dtype)
+    cdef int64_t n = g.size
+    with nogil:
+        qnn_relu_grad_tensor(flat_g.data, _bytes(flat_g), flat_y.data, _bytes(flat_y), n, _how(avx2), out.data)
+    return out
+
+
+def noise_u16(int avx2, object noise, object count):
+    if not (isinstance(noise, _Noise) and 0 <= _operator.index(count) <= 2**62):
+        return _reference["noise_u16"](noise, count)
+    cdef cnp.ndarray out = _np.empty(_operator.index(count), _np.uint16)
+    cdef int64_t n = out.size
+    cdef qnn_target t
+    alive = fill_target(&t, _Target(0, 8, QNN_STOCHASTIC, noise), 0, 1, n)
+    with nogil:
+        qnn_noise_tensor(&t, n, _how(avx2), <uint16_t *>out.data)
+    return out
+
+
+# --- pooling ---
+cdef bint _pool(qnn_pool *p, object shape, object kernel, object stride, object padding) except -1:
+    """Fills the geometry; False where the C code has no version for it. Wrong geometry is an error of the definition."""
+    cdef int64_t oh, ow
+    n, oh, ow, c = _pool_output_shape(tuple(shape), tuple(kernel), tuple(stride), tuple(padding))
+    if not _fits((*shape, *kernel, *stride, *padding)) or kernel[0] * kernel[1] > 65535:
+        return False
+    p.images, p.h, p.w, p.channels = shape
+    p.oh, p.ow = oh, ow
+    p.kh, p.kw = kernel
+    p.stride_y, p.stride_x = stride
+    p.pad_y, p.pad_x = padding
+    return True
+
+
+cdef bint _pools(qnn_pool *p, object g, object input_shape, object kernel, object stride, object padding) except -1:
+    """The same for a gradient g, which must have the shape of the pooling's output."""
+    return (_is_small(g) and g.ndim == 4 and len(input_shape) == 4 and _pool(p, input_shape, kernel, stride, padding)
+            and g.shape == (p.images, p.oh, p.ow, p.channels))
+
+
+def max_pool(int avx2, object x, object kernel, object stride, object padding=(0, 0)):
+    cdef qnn_pool p
+    if not (_is_small(x) and x.ndim == 4 and _pool(&p, x.shape, kernel, stride, padding) and p.kh * p.kw <= 255):
+        return _reference["max_pool"](x, kernel, stride, padding)
+    shape = (p.images, p.oh, p.ow, p.channels)
+    cdef cnp.ndarray flat = _dense(x), y = _np.empty(shape, x.dtype), index = _np.empty(shape, _np.int32)
+    with nogil:
+        qnn_max_pool(&p, flat.data, _bytes(flat), _how(avx2), y.data, <int32_t *>index.data)
+    return y, index
+
+
+def max_pool_grad(int avx2, object g, object index, object input_shape, object kernel, object stride, object padding=(0, 0)):
+    cdef qnn_pool p
+    if not (_pools(&p, g, input_shape, kernel, stride, padding) and _is(index, _INT32) and index.shape == g.shape):
+        return _reference["max_pool_grad"](g, index, input_shape, kernel, stride, padding)
+    cdef cnp.ndarray flat = _dense(g), winners = _dense(index), dx = _np.empty(tuple(input_shape), _np.int32)
+    with nogil:
+        qnn_max_pool_grad(&p, flat.data, _bytes(flat), <int32_t *>winners.data, _how(avx2), <int32_t *>dx.data)
+    return dx
+
+
+def sum_pool(int avx2, object x, object kernel, object stride, object padding=(0, 0)):
+    cdef qnn_pool p
+    if not (_is_small(x) and x.ndim == 4 and _pool(&p, x.shape, kernel, stride, padding)):
+        return _reference["sum_pool"](x, kernel, stride, padding)
+    cdef cnp.ndarray flat = _dense(x), y = _np.empty((p.images, p.oh, p.ow, p.channels), _np.int32)
+    with nogil:
+        qnn_sum_pool(&p, flat.data, _bytes(flat), _how(avx2), <int32_t *>y.data)
+    return y
+
+
+def sum_pool_grad(int avx2, object g, object input_shape, object kernel, object stride, object padding=(0, 0)):
+    cdef qnn_pool p
+    if not _pools(&p, g, input_shape, kernel, stride, padding):
+        return _reference["sum_pool_grad"](g, input_shape, kernel, stride, padding)
+    cdef cnp.ndarray flat = _dense(g), dx = _np.empty(tuple(input_shape), _np.int32)
+    with nogil:
+        qnn_sum_pool_grad(&p, flat.data, _bytes(flat), _how(avx2), <int32_t *>dx.data)
+    return dx
+
+
+# --- power-of-two weights ---
+cdef bint _are_codes(object packed, object bits, object k) except -1:
+    return (_is(packed, _UINT8) and packed.ndim == 2 and 2 <= _operator.index(bits) <= 5 and _fits((k,))
+            and packed.shape[1] == (k * bits + 7) // 8)
+
+
+def pow2_weights(object packed, object bits, object k):
+    """Integer weights [N, k] of packed codes (int8 up to 4 bits, else int16), or None for arguments that are wrong."""
+    if not _are_codes(packed, bits, k):
+        return None
+    cdef cnp.ndarray codes = _dense(packed), weights = _np.empty((packed.shape[0], k), _np.int16)
+    cdef int width = bits
+    cdef int64_t rows = packed.shape[0], terms = k
+    with nogil:
+        qnn_pow2_weights(<uint8_t *>codes.data, width, rows, terms, <int16_t *>weights.data)
+    return weights if width == 5 else weights.astype(_np.int8)
+
+
+def shift_gemm(int avx2, object x, object packed, object bits, object k, object truncating=False):
+    if truncating or not (_is_small(x) and x.ndim == 2 and _are_codes(packed, bits, k) and x.shape[1] == k):
+        return _reference["shift_gemm"](x, packed, bits, k, truncating)
+    dtype = _shift_accumulator_dtype(k, 8 * x.itemsize, bits)
+    cdef cnp.ndarray flat = _dense(x), codes = _dense(packed), y = _np.empty((x.shape[0], packed.shape[0]), dtype)
+    cdef int64_t m = x.shape[0], n = packed.shape[0], terms = k
+    cdef int width = bits, wide = y.itemsize == 8, failed
+    with nogil:
+        failed = qnn_shift_gemm(flat.data, _bytes(flat), <uint8_t *>codes.data, width, m, n, terms, wide, _how(avx2), y.data)
+    if failed:
+        raise _no_memory()
+    return y
+
+
+cdef bint _window(qnn_window *w, object shape, object filters, object kernel, object stride, object padding, object dilation,
+                  object groups) except -1:
+    """Fills the geometry of a convolution; False where the definition has to look at it."""
+    if not (_fits((*shape, filters, *kernel, *stride, *padding, *dilation, groups)) and groups >= 1
+            and shape[3] % groups == 0 and filters % groups == 0):
+        return False
+    w.oh, w.ow = _conv_output_hw(tuple(shape[1:3]), tuple(kernel), tuple(stride), tuple(padding), tuple(dilation))
+    w.images, w.h, w.w, w.channels = shape
+    w.filters = filters
+    w.kh, w.kw = kernel
+    w.stride_y, w.stride_x = stride
+    w.pad_y, w.pad_x = padding
+    w.dilation_y, w.dilation_x = dilation
+    w.groups = groups
+    return True
+
+
+def shift_conv2d(int avx2, object x, object packed, object bits, object kernel, object stride=(1, 1), object padding=(0, 0),
+                 object dilation=(1, 1), object groups=1):
+    cdef qnn_window w
+    if not (_is_small(x) and x.ndim == 4 and isinstance(packed, _np.ndarray) and packed.ndim == 2
+            and _window(&w, x.shape, packed.shape[0], kernel, stride, padding, dilation, groups)
+            and _are_codes(packed, bits, w.kh * w.kw * (w.channels // w.groups))):
+        return _reference["shift_conv2d"](x, packed, bits, kernel, stride, padding, dilation, groups)
+    dtype = _shift_accumulator_dtype(w.kh * w.kw * (w.channels // w.groups), 8 * x.itemsize, bits)
+    cdef cnp.ndarray flat = _dense(x), codes = _dense(packed), y = _np.empty((w.images, w.oh, w.ow, w.filters), dtype)
+    cdef int width = bits, wide = y.itemsize == 8, failed
+    with nogil:
+        failed = qnn_shift_conv2d(&w, flat.data, _bytes(flat), <uint8_t *>codes.data, width, wide, _how(avx2), y.data)
+    if failed:
+        raise _no_memory()
+    return y
+
+
+# --- binary ---
+cdef bint _are_words(object words, int ndim, object k) except -1:
+    return (_is(words, _UINT64) and words.ndim == ndim and _fits((k,)) and k >= 1 and words.shape[ndim - 1] == (k + 63) // 64)
+
+
+def xnor_gemm(int avx2, object a_words, object b_words, object k):
+    if not (_are_words(a_words, 2, k) and _are_words(b_words, 2, k)):
+        return _reference["xnor_gemm"](a_words, b_words, k)
+    cdef cnp.ndarray a = _dense(a_words), b = _dense(b_words), y = _np.empty((a.shape[0], b.shape[0]), _np.int32)
+    cdef int64_t m = a.shape[0], n = b.shape[0], bits = k
+    cdef int failed
+    with nogil:
+        failed = qnn_xnor_gemm(<uint64_t *>a.data, <uint64_t *>b.data, m, n, bits, _how(avx2), <int32_t *>y.data)
+    if failed:
+        raise _no_memory()
+    return y
+
+
+def xnor_conv2d(int avx2, object x_words, object w_words, object channels, object stride=(1, 1), object padding=(0, 0),
+                object pad_value=1):
+    cdef qnn_window w
+    if not (_are_words(x_words, 4, channels) and _are_words(w_words, 4, channels) and pad_value in (1, -1)
+            and _window(&w, (*x_words.shape[:3], channels), w_words.shape[0], w_words.shape[1:3], stride, padding, (1, 1), 1)
+            and w.kh * w.kw * w.channels < 2**31):
+        return _reference["xnor_conv2d"](x_words, w_words, channels, stride, padding, pad_value)
+    cdef cnp.ndarray x = _dense(x_words), weights = _dense(w_words), y = _np.empty((w.images, w.oh, w.ow, w.filters), _np.int32)
+    cdef int pad = pad_value == 1, failed
+    with nogil:
+        failed = qnn_xnor_conv2d(&w, <uint64_t *>x.data, <uint64_t *>weights.data, pad, _how(avx2), <int32_t *>y.data)
+    if failed:
+        raise _no_memory()
+    return y
+
+
+def bitplane_gemm(int avx2, object x, object w_words, object k):
+    if not (_is(x, _UINT8) and x.ndim == 2 and _are_words(w_words, 2, k) and x.shape[1] == k and 255 * k < 2**31):
+        return _reference["bitplane_gemm"](x, w_words, k)
+    cdef cnp.ndarray flat = _dense(x), weights = _dense(w_words), y = _np.empty((x.shape[0], w_words.shape[0]), _np.int32)
+    cdef int64_t m = x.shape[0], n = w_words.shape[0], terms = k
+    cdef int failed
+    with nogil:
+        failed = qnn_bitplane_gemm(<uint8_t *>flat.data, <uint64_t *>weights.data, m, n, terms, _how(avx2), <int32_t *>y.data)
+    if failed:
+        raise _no_memory()
+    return y
+
+
+cdef dict _PACK_TYPES = {_INT8: QNN_PACK_S8, _INT16: QNN_PACK_S16, _INT32: QNN_PACK_S32, _FLOAT32: QNN_PACK_F32}
+
+
+def pack_bits(int avx2, object x):
+    if not (isinstance(x, _np.ndarray) and x.dtype in _PACK_TYPES and x.ndim > 0 and x.size):
+        return _reference["pack_bits"](x)
+    cdef int64_t k = _last(x), rows = x.size // _last(x), bad
+    cdef cnp.ndarray flat = _dense(x), words = _np.empty((*x.shape[: x.ndim - 1], (k + 63) // 64), _np.uint64)
+    cdef int type_number = _PACK_TYPES[x.dtype]
+    with nogil:
+        bad = qnn_pack_bits(flat.data, type_number, rows, k, _how(avx2), <uint64_t *>words.data)
+    return _reference["pack_bits"](x) if bad else words

@@ -1,0 +1,95 @@
+/* Elementwise work in blocks: the one loop over threads, tallies per worker, and code that is compiled once per instruction set. */
+#ifndef QNN_BLOCKS_H
+#define QNN_BLOCKS_H
+
+#include <string.h>
+
+#include "qnn_cpu.h"
+#include "qnn_elem.h"
+#include "qnn_parallel.h"
+
+#if defined(__GNUC__) || defined(__clang__)
+#define QNN_BODY static inline __attribute__((always_inline))
+#else
+#define QNN_BODY static inline
+#endif
+
+/* name_c and name_avx2 from the inline function name_body: the same C, which the compiler vectorises for either machine.
+   Integer code, or float code of single operations without contraction, hence the same bits. */
+#if QNN_X86
+#define QNN_TWICE(name, parameters, arguments)                     \
+    static void name##_c parameters { name##_body arguments; }     \
+    QNN_AVX2 static void name##_avx2 parameters { name##_body arguments; }
+#else
+#define QNN_TWICE(name, parameters, arguments)                     \
+    static void name##_c parameters { name##_body arguments; }     \
+    static void name##_avx2 parameters { name##_body arguments; }
+#endif
+
+enum {
+    QNN_GRAIN = 16384, /* elements of a block: what one thread does at a time */
+    QNN_PART = 1024,   /* elements that are worked on within the first-level cache */
+    QNN_WORKERS = 64   /* more threads than this bring nothing for work of this kind */
+};
+
+/* What one worker counted; a cache line, so that workers do not disturb each other. */
+typedef struct {
+    qnn_counts counts;
+    int64_t bad, low, high;
+    char line[64 - sizeof(qnn_counts) - 3 * sizeof(int64_t)];
+} qnn_tally;
+
+/* Does items begin .. end-1 and adds what it counts to the tally. */
+typedef void qnn_block_fn(const void *context, int64_t begin, int64_t end, qnn_tally *tally);
+
+typedef struct {
+    qnn_block_fn *function;
+    const void *context;
+    int64_t items, grain;
+    qnn_tally *tallies;
+} qnn_blocks;
+
+static inline void qnn_do_block(void *context, int64_t begin, int64_t end, int worker)
+{
+    const qnn_blocks *b = context;
+    int64_t from = begin * b->grain, to = end * b->grain < b->items ? end * b->grain : b->items;
+    b->function(b->context, from, to, b->tallies + worker);
+}
+
+/* Runs `function` over items 0 .. items-1 in blocks of `grain`; counts and bad are summed over the workers (integers, so
+   the order cannot matter), low and high are the extremes. The split never changes a result. */
+static inline qnn_tally qnn_run_blocks(int64_t items, int64_t grain, qnn_how how, qnn_block_fn *function, const void *context)
+{
+    qnn_tally tallies[QNN_WORKERS], total;
+    qnn_blocks blocks = {function, context, items, grain < 1 ? 1 : grain, tallies};
+    int threads = how.threads < QNN_WORKERS ? how.threads : QNN_WORKERS;
+    memset(&total, 0, sizeof total);
+    total.low = INT64_MAX;
+    total.high = INT64_MIN;
+    for (int i = 0; i < QNN_WORKERS; i++)
+        tallies[i] = total;
+    qnn_parallel((items + blocks.grain - 1) / blocks.grain, threads, qnn_do_block, &blocks);
+    for (int i = 0; i < QNN_WORKERS; i++) {
+        qnn_counts_add(&total.counts, &tallies[i].counts);
+        total.bad += tallies[i].bad;
+        total.low = tallies[i].low < total.low ? tallies[i].low : total.low;
+        total.high = tallies[i].high > total.high ? tallies[i].high : total.high;
+    }
+    return total;
+}
+
+/* How many rows of `cols` elements make a block. */
+static inline int64_t qnn_row_grain(int64_t cols) { return cols >= QNN_GRAIN || cols < 1 ? 1 : QNN_GRAIN / cols; }
+
+/* Elements from `at` to work on next in rows of `cols`: whole rows (as many as fit QNN_PART), or a part of one row. */
+static inline int64_t qnn_next_part(int64_t at, int64_t end, int64_t cols)
+{
+    int64_t part = QNN_PART;
+    if (cols <= QNN_PART)
+        part = QNN_PART / cols * cols;
+    else if (cols - at % cols < part)
+        part = cols - at % cols;
+    return part < end - at ? part : end - at;
+}
+
+#endif

@@ -1,0 +1,148 @@
+/* Whole tensors to n bits: accumulators of any width, the scale layer, sums of tensors with different exponents. */
+#include "qnn_blocks.h"
+
+typedef struct {
+    const void *x;
+    int bytes;
+    const int32_t *gamma; /* scale only */
+    const int64_t *bias;
+    int64_t cols;
+    const qnn_term *terms; /* add only */
+    int term_count, wide;
+    const qnn_target *target;
+    int avx2;
+    char *out;
+} job;
+
+/* Requantises the part of the tensor that starts at flat position `at`: whole rows or a piece of one (see qnn_next_part). */
+static void emit(const job *j, const void *acc, int wide, int64_t at, int64_t m, qnn_tally *tally)
+{
+    void *out = j->out + at * qnn_target_bytes(j->target);
+    const int64_t *bias = j->bias ? j->bias + at % j->cols : 0;
+    int64_t cols = !bias || m % j->cols ? m : j->cols, rows = m / cols;
+    if (!bias)
+        rows = m, cols = 1;
+    if (wide)
+        (j->avx2 ? qnn_requantize_rows_s64_avx2 : qnn_requantize_rows_s64)(acc, bias, at, rows, cols, j->target, out, &tally->counts);
+    else
+        (j->avx2 ? qnn_requantize_rows_s32_avx2 : qnn_requantize_rows_s32)(acc, bias, at, rows, cols, j->target, out, &tally->counts);
+}
+
+static void widen(const void *x, int bytes, int64_t n, int32_t *out)
+{
+    if (bytes == 1)
+        for (int64_t i = 0; i < n; i++)
+            out[i] = ((const int8_t *)x)[i];
+    else
+        for (int64_t i = 0; i < n; i++)
+            out[i] = ((const int16_t *)x)[i];
+}
+
+static void requantize_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
+{
+    const job *j = context;
+    int32_t wider[QNN_PART];
+    for (int64_t at = begin * j->cols, m; at < end * j->cols; at += m) {
+        const void *acc = (const char *)j->x + at * j->bytes;
+        m = qnn_next_part(at, end * j->cols, j->cols);
+        if (j->bytes <= 2) {
+            widen(acc, j->bytes, m, wider);
+            acc = wider;
+        }
+        emit(j, acc, j->bytes == 8, at, m, tally);
+    }
+}
+
+void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, int64_t rows, int64_t cols, const qnn_target *t,
+                           qnn_how how, void *out, qnn_counts *counts)
+{
+    job j = {.x = acc, .bytes = acc_bytes, .bias = bias, .cols = bias ? cols : 1, .target = t, .avx2 = how.avx2, .out = out};
+    int64_t items = bias ? rows : rows * cols;
+    qnn_tally total = qnn_run_blocks(items, qnn_row_grain(j.cols), how, requantize_block, &j);
+    qnn_counts_add(counts, &total.counts);
+}
+
+/* out[i] = x[i] * factor[i]; all products are at most 2^30. */
+QNN_BODY void multiply_body(const void *x, int bytes, const int32_t *factor, int64_t n, int32_t *out)
+{
+    if (bytes == 1)
+        for (int64_t i = 0; i < n; i++)
+            out[i] = ((const int8_t *)x)[i] * factor[i];
+    else
+        for (int64_t i = 0; i < n; i++)
+            out[i] = ((const int16_t *)x)[i] * factor[i];
+}
+QNN_TWICE(multiply, (const void *x, int bytes, const int32_t *factor, int64_t n, int32_t *out), (x, bytes, factor, n, out))
+
+static void scale_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
+{
+    const job *j = context;
+    int32_t product[QNN_PART];
+    for (int64_t at = begin * j->cols, m; at < end * j->cols; at += m) {
+        m = qnn_next_part(at, end * j->cols, j->cols);
+        for (int64_t i = 0, run; i < m; i += run) {
+            int64_t column = (at + i) % j->cols;
+            run = j->cols - column < m - i ? j->cols - column : m - i;
+            (j->avx2 ? multiply_avx2 : multiply_c)((const char *)j->x + (at + i) * j->bytes, j->bytes, j->gamma + column, run,
+                                                   product + i);
+        }
+        emit(j, product, 0, at, m, tally);
+    }
+}
+
+void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const int64_t *bias, int64_t rows, int64_t cols,
+                      const qnn_target *t, qnn_how how, void *out, qnn_counts *counts)
+{
+    job j = {.x = x, .bytes = x_bytes, .gamma = gamma, .bias = bias, .cols = cols, .target = t, .avx2 = how.avx2, .out = out};
+    if (rows < 1 || cols < 1)
+        return;
+    qnn_tally total = qnn_run_blocks(rows, qnn_row_grain(cols), how, scale_block, &j);
+    qnn_counts_add(counts, &total.counts);
+}
+
+/* sum (+)= x * 2^shift; the caller's bound keeps all sums within the type. */
+#define ADD_TERM(name, sum_type)                                                                                         \
+    QNN_BODY void name##_body(const void *x, int bytes, int shift, int first, int64_t n, sum_type *sum)                   \
+    {                                                                                                                    \
+        const sum_type factor = (sum_type)((sum_type)1 << shift);                                                        \
+        if (first)                                                                                                       \
+            memset(sum, 0, (size_t)n * sizeof *sum);                                                                     \
+        if (bytes == 1)                                                                                                  \
+            for (int64_t i = 0; i < n; i++)                                                                              \
+                sum[i] += ((const int8_t *)x)[i] * factor;                                                               \
+        else                                                                                                             \
+            for (int64_t i = 0; i < n; i++)                                                                              \
+                sum[i] += ((const int16_t *)x)[i] * factor;                                                              \
+    }                                                                                                                    \
+    QNN_TWICE(name, (const void *x, int bytes, int shift, int first, int64_t n, sum_type *sum),                           \
+              (x, bytes, shift, first, n, sum))
+
+ADD_TERM(add_s32, int32_t)
+ADD_TERM(add_s64, int64_t)
+
+static void add_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
+{
+    const job *j = context;
+    int32_t narrow[QNN_PART];
+    int64_t wide[QNN_PART];
+    for (int64_t at = begin, m; at < end; at += m) {
+        m = end - at < QNN_PART ? end - at : QNN_PART;
+        for (int i = 0; i < j->term_count; i++) {
+            const qnn_term *term = j->terms + i;
+            const void *x = (const char *)term->data + at * term->bytes;
+            if (j->wide)
+                (j->avx2 ? add_s64_avx2 : add_s64_c)(x, term->bytes, term->shift, i == 0, m, wide);
+            else
+                (j->avx2 ? add_s32_avx2 : add_s32_c)(x, term->bytes, term->shift, i == 0, m, narrow);
+        }
+        emit(j, j->wide ? (const void *)wide : (const void *)narrow, j->wide, at, m, tally);
+    }
+}
+
+void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, qnn_how how, void *out,
+                     qnn_counts *counts)
+{
+    job j = {.cols = 1, .terms = terms, .term_count = count, .wide = wide, .target = t, .avx2 = how.avx2, .out = out};
+    qnn_tally total = qnn_run_blocks(n, QNN_GRAIN, how, add_block, &j);
+    qnn_counts_add(counts, &total.counts);
+}

@@ -1,0 +1,108 @@
+/* Popcounts with AVX2 (a table of 16 entries per half byte) and packing of signs by the movemask instructions. */
+#include "qnn_cpu.h"
+#include "qnn_elem.h"
+#include "qnn_xnor.h"
+
+#if QNN_X86
+#include <immintrin.h>
+
+/* Ones per 64-bit lane. */
+QNN_AVX2_INLINE __m256i ones(__m256i v)
+{
+    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i low = _mm256_set1_epi8(15);
+    __m256i counts = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(v, low)),
+                                     _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
+    return _mm256_sad_epu8(counts, _mm256_setzero_si256());
+}
+
+QNN_AVX2_INLINE int64_t popcount(const uint64_t *a, const uint64_t *b, int64_t n, int exclusive)
+{
+    const __m256i order = _mm256_setr_epi64x(0, 1, 2, 3);
+    __m256i sum = _mm256_setzero_si256();
+    int64_t lanes[4];
+    for (int64_t i = 0; i < n; i += 4) {
+        __m256i x, y;
+        if (n - i >= 4) {
+            x = _mm256_loadu_si256((const __m256i *)(const void *)(a + i));
+            y = _mm256_loadu_si256((const __m256i *)(const void *)(b + i));
+        } else { /* only the words that are there; the others read as 0 */
+            const __m256i there = _mm256_cmpgt_epi64(_mm256_set1_epi64x(n - i), order);
+            x = _mm256_maskload_epi64((const long long *)(const void *)(a + i), there);
+            y = _mm256_maskload_epi64((const long long *)(const void *)(b + i), there);
+        }
+        sum = _mm256_add_epi64(sum, ones(exclusive ? _mm256_xor_si256(x, y) : _mm256_and_si256(x, y)));
+    }
+    _mm256_storeu_si256((__m256i *)(void *)lanes, sum);
+    return lanes[0] + lanes[1] + lanes[2] + lanes[3];
+}
+
+QNN_AVX2 int64_t qnn_popcount_xor_avx2(const uint64_t *a, const uint64_t *b, int64_t n) { return popcount(a, b, n, 1); }
+QNN_AVX2 int64_t qnn_popcount_and_avx2(const uint64_t *a, const uint64_t *b, int64_t n) { return popcount(a, b, n, 0); }
+
+/* 32 signs of int8: the mask has the sign bits, which are 1 for negative numbers. */
+QNN_AVX2_INLINE uint32_t signs_s8(const int8_t *x)
+{
+    return ~(uint32_t)_mm256_movemask_epi8(_mm256_loadu_si256((const __m256i *)(const void *)x));
+}
+
+QNN_AVX2_INLINE uint32_t signs_s16(const int16_t *x)
+{
+    __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)x);
+    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(x + 16));
+    return ~(uint32_t)_mm256_movemask_epi8(_mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xD8));
+}
+
+QNN_AVX2_INLINE uint32_t signs_s32(const int32_t *x)
+{
+    uint32_t bits = 0;
+    for (int i = 0; i < 4; i++) {
+        __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(x + 8 * i));
+        bits |= ((uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(v)) ^ 0xFFu) << 8 * i;
+    }
+    return bits;
+}
+
+/* From the bits of float32: 1 unless negative, and -0 is not negative. NaN, whose magnitude is above infinity, is reported. */
+QNN_AVX2_INLINE uint32_t signs_f32(const float *x, __m256i *nan)
+{
+    uint32_t bits = 0;
+    for (int i = 0; i < 4; i++) {
+        __m256i v = _mm256_castps_si256(_mm256_loadu_ps(x + 8 * i));
+        __m256i minus_zero = _mm256_cmpeq_epi32(v, _mm256_set1_epi32(INT32_MIN));
+        __m256i size = _mm256_and_si256(v, _mm256_set1_epi32(INT32_MAX));
+        *nan = _mm256_or_si256(*nan, _mm256_cmpgt_epi32(size, _mm256_set1_epi32(0x7F800000)));
+        bits |= ((uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_andnot_si256(minus_zero, v))) ^ 0xFFu) << 8 * i;
+    }
+    return bits;
+}
+
+QNN_AVX2 int64_t qnn_pack_row_avx2(const void *x, int type, int64_t n, uint64_t *words)
+{
+    const int64_t size = type == QNN_PACK_F32 ? 4 : type, whole = n / 64;
+    __m256i nan = _mm256_setzero_si256();
+    for (int64_t w = 0; w < whole; w++) {
+        uint64_t word = 0;
+        for (int half = 0; half < 2; half++) {
+            const void *at = (const char *)x + (64 * w + 32 * half) * size;
+            uint32_t bits = type == QNN_PACK_S8    ? signs_s8((const int8_t *)at)
+                            : type == QNN_PACK_S16 ? signs_s16((const int16_t *)at)
+                            : type == QNN_PACK_S32 ? signs_s32((const int32_t *)at)
+                                                   : signs_f32((const float *)at, &nan);
+            word |= (uint64_t)bits << 32 * half;
+        }
+        words[w] = word;
+    }
+    int64_t bad = !_mm256_testz_si256(nan, nan);
+    if (n % 64)
+        bad |= qnn_pack_row((const char *)x + 64 * whole * size, type, n % 64, words + whole);
+    return bad;
+}
+
+#else
+
+int64_t qnn_popcount_xor_avx2(const uint64_t *a, const uint64_t *b, int64_t n) { return qnn_popcount_xor(a, b, n); }
+int64_t qnn_popcount_and_avx2(const uint64_t *a, const uint64_t *b, int64_t n) { return qnn_popcount_and(a, b, n); }
+int64_t qnn_pack_row_avx2(const void *x, int type, int64_t n, uint64_t *words) { return qnn_pack_row(x, type, n, words); }
+
+#endif

@@ -1,0 +1,329 @@
+"""Requantising, quantising, batch norm's steps, sums, ranges: every path against the definition, with no tolerance."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from elem_cases import (
+    accumulator_dtypes,
+    channels,
+    integer_arrays,
+    lengths,
+    real_arrays,
+    run,
+    same,
+    same_error,
+    small_ints,
+    targets,
+    thread_counts,
+    wide_channels,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mac_cases import biases, seeds
+
+import qnn._kernels as kernels
+from qnn.numerics import Noise, Rounding, Target
+
+every_path = pytest.mark.parametrize("path", kernels.available_kernels())
+compiled = pytest.mark.parametrize("path", [p for p in kernels.available_kernels() if p != "reference"])
+shifts = st.integers(-70, 70)
+
+
+# --- requantising ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("REQ-1", "REQ-2", "REQ-3", "REQ-4", "REQ-5", "RND-12")
+@compiled
+@settings(max_examples=100)
+@given(data=st.data(), n=lengths, dtype=accumulator_dtypes, shift=shifts, threads=thread_counts)
+def test_requantize(path: str, data: st.DataObject, n: int, dtype: type, shift: int, threads: int) -> None:
+    acc, target = data.draw(integer_arrays((n,), dtype)), data.draw(targets(n, st.integers(-5, 5)))
+    exponent = target.exponent - shift
+    same(run(path, "requantize", acc, exponent, target, threads=threads), run("reference", "requantize", acc, exponent, target))
+
+
+@pytest.mark.clause("REQ-2", "REQ-6")
+@compiled
+@settings(max_examples=100)
+@given(data=st.data(), rows=st.integers(0, 9), c=wide_channels, dtype=accumulator_dtypes, shift=shifts, threads=thread_counts)
+def test_requantize_with_bias(
+    path: str, data: st.DataObject, rows: int, c: int, dtype: type, shift: int, threads: int
+) -> None:
+    acc, bias = data.draw(integer_arrays((rows, c), dtype)), data.draw(biases(c))
+    target = data.draw(targets(rows * c, st.just(0)))
+    wanted = run("reference", "requantize", acc, -shift, target, bias=bias)
+    same(run(path, "requantize", acc, -shift, target, bias=bias, threads=threads), wanted)
+
+
+@pytest.mark.clause("REQ-8")
+@compiled
+@settings(max_examples=100)
+@given(
+    data=st.data(),
+    n=st.integers(0, 70),
+    dtype=accumulator_dtypes,
+    shift=shifts,
+    divisor=st.one_of(
+        st.sampled_from([2, 3, 4, 6, 9, 49, 64, 2**31, 2**62, 2**62 - 1, 2**63 - 1, 2**63, 3**50]), st.integers(1, 2**20)
+    ),
+)
+def test_requantize_ratio(path: str, data: st.DataObject, n: int, dtype: type, shift: int, divisor: int) -> None:
+    acc, bias = data.draw(integer_arrays((n, 1), dtype)), data.draw(biases(1))
+    target = data.draw(targets(n, st.just(3)))
+    wanted = run("reference", "requantize", acc, 3 - shift, target, divisor, bias)
+    same(run(path, "requantize", acc, 3 - shift, target, divisor, bias), wanted)
+
+
+@pytest.mark.clause("RND-13", "REQ-2")
+@compiled
+@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize("bits", [8, 16])
+def test_requantize_exhaustively_around_each_tie(path: str, rounding: Rounding, bits: int) -> None:
+    """Every shift up to 33; for each, all 16-bit accumulators at stride 1, and all remainders near 0, half and full."""
+    acc = np.arange(-(2**15), 2**15, dtype=np.int32)
+    for shift in range(34):
+        near = (np.arange(-300, 300, dtype=np.int64)[:, None] << max(shift - 1, 0)) + np.arange(-1, 2)
+        both = np.concatenate([acc, np.clip(near, -(2**31), 2**31 - 1).astype(np.int32).reshape(-1)])
+        target = Target(shift, bits, rounding, Noise(seed=shift, bits=16 if bits == 16 else 5))
+        same(run(path, "requantize", both, 0, target), run("reference", "requantize", both, 0, target))
+
+
+@every_path
+def test_requantize_takes_python_integers(path: str) -> None:
+    acc = np.array([2**70, -(2**70), 3, 0], dtype=object)
+    ints, counts = run(path, "requantize", acc, 0, Target(64 - 1, 8))
+    assert ints.tolist() == [127, -128, 0, 0]
+    assert counts.saturated == 1
+    assert counts.overflow == 1
+
+
+@pytest.mark.clause("REQ-7")
+@compiled
+@settings(max_examples=100)
+@given(data=st.data(), n=lengths, count=st.integers(1, 4), threads=thread_counts)
+def test_add_requantize(path: str, data: st.DataObject, n: int, count: int, threads: int) -> None:
+    exponents = data.draw(st.lists(st.one_of(st.integers(-8, 8), st.integers(-64, 63)), min_size=count, max_size=count))
+    terms = [(data.draw(small_ints((n,))), exponent) for exponent in exponents]
+    target = data.draw(targets(n, st.one_of(st.integers(-8, 8), st.integers(-64, 63))))
+    same(run(path, "add_requantize", terms, target, threads=threads), run("reference", "add_requantize", terms, target))
+
+
+@pytest.mark.clause("REQ-7")
+@every_path
+def test_add_requantize_of_many_terms(path: str) -> None:
+    terms = [(np.full((3, 2), i - 9, np.int8), -i) for i in range(20)]
+    same(run(path, "add_requantize", terms, Target(-10)), run("reference", "add_requantize", terms, Target(-10)))
+
+
+@pytest.mark.clause("BN-8")
+@compiled
+@given(data=st.data(), rows=st.integers(0, 40), c=wide_channels, shift=shifts, threads=thread_counts)
+def test_scale(path: str, data: st.DataObject, rows: int, c: int, shift: int, threads: int) -> None:
+    x, gamma, bias = data.draw(small_ints((rows, c))), data.draw(small_ints((c,))), data.draw(biases(c))
+    target = data.draw(targets(rows * c, st.just(1)))
+    wanted = run("reference", "scale", x, gamma, bias, 1 - shift, target)
+    same(run(path, "scale", x, gamma, bias, 1 - shift, target, threads=threads), wanted)
+
+
+# --- quantising ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("FMT-4", "FMT-6", "RND-2", "RND-3", "RND-4", "RND-11", "EXP-1")
+@compiled
+@settings(max_examples=120)
+@given(data=st.data(), n=lengths, threads=thread_counts)
+def test_quantize(path: str, data: st.DataObject, n: int, threads: int) -> None:
+    target = data.draw(targets(n, st.one_of(st.sampled_from([-64, 63, 0, -5]), st.integers(-64, 63))))
+    x = data.draw(real_arrays((n,), around=target.exponent))
+    same(run(path, "quantize", x, target, threads=threads), run("reference", "quantize", x, target))
+
+
+@pytest.mark.clause("FMT-4", "RND-13")
+@compiled
+@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize("bits", [2, 8, 14, 15])
+def test_quantize_every_power_and_its_neighbours(path: str, rounding: Rounding, bits: int) -> None:
+    """All 2**k and 3 * 2**k from the smallest subnormal to the largest number, their neighbours, at the bounds of the exponent."""
+    powers = np.ldexp(np.float32(1), np.arange(-149, 128)).astype(np.float32)
+    with np.errstate(over="ignore"):
+        powers = np.concatenate([powers, powers * 3, [np.finfo(np.float32).max]]).astype(np.float32)
+    powers = powers[np.isfinite(powers)]
+    beside = [np.nextafter(powers, np.float32(0)), powers, np.nextafter(powers, np.float32(1e38))]
+    x = np.concatenate([np.zeros(1, np.float32), *beside]).astype(np.float32)
+    x = np.concatenate([x, -x])
+    for exponent in (-64, -63, -31, -1, 0, 1, 40, 62, 63):
+        for words in (np.uint16(0), np.uint16(1), np.uint16(0x8000), np.uint16(0xFFFF)):
+            target = Target(exponent, bits, rounding, np.full(x.size, words, np.uint16))
+            same(run(path, "quantize", x, target), run("reference", "quantize", x, target))
+            if rounding is not Rounding.STOCHASTIC:
+                break
+
+
+@pytest.mark.clause("FMT-5")
+@every_path
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("place", [0, 31, 32, 1023, 20000])
+def test_not_finite_is_an_error_with_the_count(path: str, bits: int, place: int) -> None:
+    x = np.ones(20001, np.float32)
+    x[place] = np.nan
+    assert "1 NaN and 0 infinite" in same_error(path, "quantize", x, Target(0, bits))
+    assert "1 NaN" in same_error(path, "float_range", x)
+    x[place] = -np.inf
+    assert "0 NaN and 1 infinite" in same_error(path, "quantize", x, Target(0, bits))
+    mean, k = np.zeros(1, np.float32), np.array([np.inf], np.float32)
+    ones = np.ones((place + 1, 1), np.int8)
+    assert f"{place + 1} infinite" in same_error(path, "normalize", ones, mean, k, Target(0, bits))
+
+
+@every_path
+def test_wrong_input_is_refused_alike(path: str) -> None:
+    x, i = np.ones((2, 3), np.float32), np.ones((2, 3), np.int32)
+    noisy = Target(0, 8, Rounding.STOCHASTIC)
+    same_error(path, "quantize", x.astype(np.float64), Target(0))
+    same_error(path, "quantize", [1.0], Target(0))
+    same_error(path, "quantize", x, Target(0, 8, Rounding.STOCHASTIC, np.zeros(5, np.uint16)))
+    same_error(path, "requantize", i.astype(np.uint8), 0, Target(0))
+    same_error(path, "requantize", i, 0, Target(0), 0)
+    same_error(path, "requantize", i, 0, Target(0), 1, np.zeros(2, np.int64))
+    same_error(path, "requantize", i, 0, Target(0), 1, np.zeros(3, np.int32))
+    same_error(path, "add_requantize", [], Target(0))
+    same_error(path, "add_requantize", [(i, 0), (i[:1], 0)], Target(0))
+    same_error(path, "scale", i.astype(np.int8), np.ones(2, np.int8), None, 0, Target(0))
+    same_error(path, "channel_sums", i)
+    same_error(path, "channel_dots", i.astype(np.int8), i[:1].astype(np.int8))
+    same_error(path, "relu_grad", i.astype(np.int8), i[:1].astype(np.int8))
+    same_error(path, "clip_ints", i.astype(np.int8), 3, 2)
+    same_error(path, "clip_ints", i.astype(np.int8), 128, 300)
+    same_error(path, "int_range", x)
+    same_error(path, "float_range", i)
+    for operation, args in (("quantize", (x,)), ("requantize", (i, 0))):
+        with pytest.raises(ValueError, match="noise"):
+            run(path, operation, *args, noisy)
+
+
+# --- batch norm ------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def factors(draw: st.DrawFn, c: int, scale: int) -> Any:
+    """float32 per channel around 2**scale, some zero and some subnormal."""
+    rng = np.random.default_rng(draw(seeds))
+    values = (rng.standard_normal(c) * 2.0**scale).astype(np.float32)
+    return np.where(rng.random(c) < 0.1, np.float32(draw(st.sampled_from([0, 1e-42, -1e-42]))), values).astype(np.float32)
+
+
+@pytest.mark.clause("BN-5")
+@compiled
+@given(data=st.data(), rows=st.integers(0, 40), c=wide_channels, exponent=st.integers(-12, 4), threads=thread_counts)
+def test_normalize(path: str, data: st.DataObject, rows: int, c: int, exponent: int, threads: int) -> None:
+    x, mean, k = data.draw(small_ints((rows, c))), data.draw(factors(c, 3)), data.draw(factors(c, -3))
+    target = data.draw(targets(rows * c, st.just(exponent)))
+    wanted = run("reference", "normalize", x, mean, k, target)
+    same(run(path, "normalize", x, mean, k, target, threads=threads), wanted)
+
+
+@pytest.mark.clause("BN-7")
+@compiled
+@given(data=st.data(), rows=st.integers(0, 40), c=wide_channels, exponent=st.integers(-12, 4), threads=thread_counts)
+def test_normalize_grad(path: str, data: st.DataObject, rows: int, c: int, exponent: int, threads: int) -> None:
+    g, x = data.draw(small_ints((rows, c))), data.draw(small_ints((rows, c)))
+    coefficients = [data.draw(factors(c, scale)) for scale in (-3, -4, 1)]
+    target = data.draw(targets(rows * c, st.just(exponent)))
+    wanted = run("reference", "normalize_grad", g, x, *coefficients, target)
+    same(run(path, "normalize_grad", g, x, *coefficients, target, threads=threads), wanted)
+
+
+@pytest.mark.clause("BN-1")
+@compiled
+@given(data=st.data(), rows=st.one_of(st.integers(0, 70), st.just(1500)), c=channels, threads=thread_counts)
+def test_channel_sums_and_dots(path: str, data: st.DataObject, rows: int, c: int, threads: int) -> None:
+    shape = data.draw(st.sampled_from([(rows, c), (1, rows, 1, c)]))
+    g, x = data.draw(small_ints(shape)), data.draw(small_ints(shape))
+    same(run(path, "channel_sums", x, threads=threads), run("reference", "channel_sums", x))
+    same(run(path, "channel_dots", g, x, threads=threads), run("reference", "channel_dots", g, x))
+
+
+@pytest.mark.clause("BN-1")
+@compiled
+def test_channel_sums_do_not_wrap(path: str) -> None:
+    """More rows of -128 than int32 sums of squares can hold."""
+    x = np.full((150_000, 16), -128, np.int8)
+    s1, s2 = run(path, "channel_sums", x, threads=1)
+    assert set(s1.tolist()) == {-128 * 150_000}
+    assert set(s2.tolist()) == {16384 * 150_000}
+    assert 16384 * 150_000 > 2**31
+
+
+# --- simple operations -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("LAY-2")
+@compiled
+@given(data=st.data(), n=lengths, threads=thread_counts)
+def test_relu_clip_and_ranges(path: str, data: st.DataObject, n: int, threads: int) -> None:
+    x, g = data.draw(small_ints((n,))), data.draw(small_ints((n,)))
+    lo, hi = sorted(data.draw(st.tuples(st.integers(-200, 127), st.integers(-128, 40000))))
+    same(run(path, "relu", x, threads=threads), np.maximum(x, x.dtype.type(0)))
+    same(run(path, "relu_grad", g, x, threads=threads), run("reference", "relu_grad", g, x))
+    same(run(path, "clip_ints", x, lo, hi, threads=threads), run("reference", "clip_ints", x, lo, hi))
+    wide = data.draw(integer_arrays((n,), data.draw(accumulator_dtypes)))
+    same(run(path, "int_range", wide, threads=threads), run("reference", "int_range", wide))
+
+
+@compiled
+@given(data=st.data(), n=lengths, threads=thread_counts)
+def test_float_range(path: str, data: st.DataObject, n: int, threads: int) -> None:
+    x = data.draw(real_arrays((n,)))
+    same(run(path, "float_range", x, threads=threads), run("reference", "float_range", x))
+
+
+# --- arrays as they come ---------------------------------------------------------------------------------------------
+
+
+@every_path
+def test_any_memory_layout(path: str) -> None:
+    """Transposed, strided, reversed, unaligned, read-only and 0-d arrays give the same as plain ones; swapped bytes are refused."""
+    rng = np.random.default_rng(3)
+    plain = rng.standard_normal((6, 10)).astype(np.float32)
+    raw = np.zeros(plain.nbytes + 1, np.uint8)
+    unaligned = raw[1:].view(np.float32).reshape(plain.shape)
+    unaligned[:] = plain
+    frozen = plain.copy()
+    frozen.flags.writeable = False
+    target = Target(-3, 8, Rounding.STOCHASTIC, Noise(seed=5))
+    wanted = run("reference", "quantize", plain, target)
+    for x in (unaligned, frozen, np.asfortranarray(plain), np.repeat(plain, 2, axis=1)[:, ::2], plain[::-1][::-1]):
+        same(run(path, "quantize", x, target), wanted)
+    ints = wanted[0]
+    same(run(path, "channel_sums", np.asfortranarray(ints)), run("reference", "channel_sums", ints))
+    same(run(path, "relu", ints.T), np.maximum(ints.T, np.int8(0)))
+    zero_d = np.array(1.25, np.float32)
+    assert run(path, "quantize", zero_d, Target(-2))[0] == 5
+    swapped = np.array([5, -7, 300], np.dtype(np.int32).newbyteorder())
+    same_error(path, "requantize", swapped, 0, Target(1))
+
+
+@compiled
+def test_python_threads_at_the_same_time(path: str) -> None:
+    """The lock is released, so several calls may run at once; each has its own result."""
+    x = np.random.default_rng(0).standard_normal(50_000).astype(np.float32)
+    target = Target(-5, 8, Rounding.STOCHASTIC, Noise(seed=9))
+    wanted = run("reference", "quantize", x, target)
+    results: list[Any] = [None] * 6
+
+    def work(number: int) -> None:
+        for _ in range(5):
+            results[number] = kernels.TABLE["quantize"][path](x, target)
+
+    with kernels.threads(3):
+        workers = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    for result in results:
+        same(result, wanted)
