@@ -1,9 +1,9 @@
-"""Decides which copy of qnn the tests run, so that a test run in the checkout never skips the compiled kernels by accident.
+"""Decides which copy of qnn the tests run, so that a run in the checkout never skips the compiled kernels by accident.
 
 1. The checkout, if its extensions are built in place.
 2. Otherwise an installed qnn that has them; the checkout is then taken off the import path.
-3. Otherwise, with a C compiler at hand, the run is refused: the kernels would go untested. QNN_KERNELS=reference says that
-   testing the reference path alone is meant.
+3. Otherwise, with a C compiler at hand, the run is refused: the kernels would go untested. QNN_KERNELS=reference says
+   that testing the reference path alone is meant.
 4. Without a compiler: the checkout, on the reference path.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-EXTENSIONS = ("_mac",)  # TODO: _elem too, as soon as it builds
+EXTENSIONS = ("_mac", "_elem")
 
 
 def missing_extensions(package: Path) -> list[str]:
@@ -60,10 +60,10 @@ def choose() -> str:
     if compiler and os.environ.get("QNN_KERNELS") != "reference":
         # Not an exception: while conftest files are loaded, pytest would bury the message under its own trace.
         print(
-            f"ERROR: got a checkout without its compiled kernels ({', '.join(checkout_missing)} missing) although a C compiler is "
-            f"there ({compiler}); the tests must exercise them. Build them with `python setup.py build_ext --inplace` (needs "
-            "cython and numpy) or install the package with `pip install .`; to test the NumPy reference path alone set "
-            "QNN_KERNELS=reference.",
+            f"ERROR: got a checkout without its compiled kernels ({', '.join(checkout_missing)} missing) although a C "
+            f"compiler is there ({compiler}); the tests must exercise them. Build them with `python setup.py build_ext "
+            "--inplace` (needs cython and numpy) or install the package with `pip install .`; to test the reference path "
+            "alone set QNN_KERNELS=reference.",
             file=sys.stderr,
         )
         raise SystemExit(int(pytest.ExitCode.USAGE_ERROR))
@@ -74,7 +74,8 @@ def choose() -> str:
 def load_coverage() -> type:
     """Import tests/kernel_coverage.py by its place; the tests folder is no package."""
     spec = importlib.util.spec_from_file_location("qnn_kernel_coverage", HERE / "tests" / "kernel_coverage.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.KernelCoverage

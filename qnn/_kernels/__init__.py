@@ -8,8 +8,8 @@ A forced path that lacks an operation falls to the next slower one that has it, 
 :func:`show_runtime` shows the result of that for every operation. The choice of path and of the number of threads holds
 for the whole process and never changes a result.
 
-Environment: ``QNN_KERNELS`` (a path), ``QNN_NUM_THREADS`` (else ``OMP_NUM_THREADS``, else the processors this process may
-use). Both are looked at when the first kernel is called, so a wrong value is an error there and not at import.
+Environment: ``QNN_KERNELS`` (a path), ``QNN_NUM_THREADS`` (else ``OMP_NUM_THREADS``, else the processors this process
+may use). Both are looked at when the first kernel is called, so a wrong value is an error there and not at import.
 
 Bit-exactness: clause MAC-1 and all others; no path and no number of threads changes a bit.
 """
@@ -47,7 +47,7 @@ PATHS = ("avx2", "c", "reference")
 """All paths there can be, the fastest first. Forcing one falls through to those behind it, never to those before it."""
 
 PARTS = ("mac", "elementwise")
-"""Modules that register operations: each has REFERENCE = {operation: function} and COMPILED = {path: {operation: function}}."""
+"""Modules that register operations: REFERENCE is {operation: function}, COMPILED is {path: {operation: function}}."""
 
 MAX_THREADS = 1024
 
@@ -55,9 +55,9 @@ TABLE: dict[str, dict[str, Kernel]] = {}
 """{operation: {path: function}}, filled below."""
 
 _parts: list[ModuleType] = []
-_active: dict[str, Kernel] = {}      # operation -> function for the chosen path; empty until the first use
-_path: str | None = None             # the chosen path; None until the first use
-_threads: int | None = None          # the chosen number of threads; None until the first use
+_active: dict[str, Kernel] = {}  # operation -> function for the chosen path; empty until the first use
+_path: str | None = None  # the chosen path; None until the first use
+_threads: int | None = None  # the chosen number of threads; None until the first use
 
 
 def _load_parts() -> None:
@@ -126,7 +126,7 @@ def active_path(operation: str | None = None) -> str:
 def _choose(operation: str, path: str) -> str:
     """The path from `path` on towards slower ones that has the operation."""
     row = TABLE[operation]
-    for candidate in PATHS[PATHS.index(path):]:
+    for candidate in PATHS[PATHS.index(path) :]:
         if candidate in row:
             return candidate
     raise KeyError(f"got operation {operation!r}, which has no reference path; every operation needs one; register it")
@@ -136,7 +136,9 @@ def _select(path: str, source: str = "the path") -> None:
     global _path
     allowed = available_kernels()
     if path not in allowed:
-        raise ValueError(f"got {path!r} for {source}; available on this machine are {', '.join(allowed)}; use one of these")
+        raise ValueError(
+            f"got {path!r} for {source}; available on this machine are {', '.join(allowed)}; use one of these"
+        )
     _active.clear()
     _active.update({operation: row[_choose(operation, path)] for operation, row in TABLE.items()})
     _path = path
@@ -151,7 +153,7 @@ def _settle() -> None:
 
 
 class _Undo:
-    """What use_kernels and threads return: the setting already holds; leaving a ``with`` block puts the old one back."""
+    """What use_kernels and threads return: the setting holds; the end of a ``with`` block puts the old one back."""
 
     def __init__(self, undo: Callable[[], None]) -> None:
         self._undo = undo
@@ -159,7 +161,9 @@ class _Undo:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._undo()
 
 
@@ -188,8 +192,10 @@ def use_kernels(path: str) -> _Undo:
     'reference'
     """
     if not isinstance(path, str):
-        raise TypeError(f"got a kernel path of type {type(path).__name__}; it must be a string; "
-                        f"pass one of {', '.join(available_kernels())}")
+        raise TypeError(
+            f"got a kernel path of type {type(path).__name__}; it must be a string; "
+            f"pass one of {', '.join(available_kernels())}"
+        )
     # The old path is looked up without reading QNN_KERNELS, so that a wrong value there can be overruled here.
     before = _path
     if _threads is None:
@@ -224,8 +230,9 @@ def _default_threads() -> int:
         try:
             number = int(own)
         except ValueError:
-            raise ValueError(f"got QNN_NUM_THREADS={own!r}; allowed are 1 to {MAX_THREADS}; "
-                             "set it to a whole number or unset it") from None
+            raise ValueError(
+                f"got QNN_NUM_THREADS={own!r}; allowed are 1 to {MAX_THREADS}; set it to a whole number or unset it"
+            ) from None
         return _check_threads(number, "QNN_NUM_THREADS")
     # OpenMP's own variable may be a list (one entry per nesting level) and is not ours to complain about.
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
@@ -290,14 +297,14 @@ def runtime_info() -> dict[str, Any]:
 
     import numpy
 
-    import qnn
+    from qnn import __version__
 
     _settle()
     build: dict[str, Any] = {}
     for part in _parts:
         build = build or dict(getattr(part, "BUILD_INFO", {}))
     return {
-        "qnn": qnn.__version__,
+        "qnn": __version__,
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "platform": platform.platform(),
@@ -318,7 +325,11 @@ def show_runtime(file: TextIO | None = None) -> dict[str, Any]:
     for name, value in info.items():
         if name == "operations":
             continue
-        text = ", ".join(value) or "none" if isinstance(value, list) else ("yes" if value is True else "no" if value is False else value)
+        text = (
+            ", ".join(value) or "none"
+            if isinstance(value, list)
+            else ("yes" if value is True else "no" if value is False else value)
+        )
         print(f"{name + ':':14}{text}", file=out)
     print("operations:", file=out)
     for operation, path in info["operations"].items():

@@ -1,4 +1,4 @@
-"""Multiply-accumulate operations of the dispatch table: the reference path, and the registration of the compiled ones."""
+"""Multiply-accumulate operations of the dispatch table: the reference path, and registration of the compiled ones."""
 
 from __future__ import annotations
 

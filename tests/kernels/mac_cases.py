@@ -1,4 +1,4 @@
-"""Strategies for products and convolutions: sizes at the edges of the kernels' blocks, values at the edges of the types."""
+"""Strategies for products and convolutions: sizes at the edges of the blocks, values at the edges of the types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qnn.numerics.mac import conv_output_hw
 Ints = NDArray[Any]
 Pair = tuple[int, int]
 
-# A tile is 6 rows by 16 columns, a panel of int16 x int16 has 8 columns, a block 96 rows, vectors have 8, 16 or 32 members.
+# A tile is 6 rows by 16 columns, a panel of int16 x int16 has 8 columns, a block 96 rows, a vector 8, 16 or 32 members.
 EDGES = [0, 1, 2, 3, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65]
 sizes = st.one_of(st.sampled_from(EDGES), st.integers(1, 40))
 row_counts = st.one_of(st.sampled_from([*EDGES, 95, 96, 97, 193]), st.integers(1, 40))
@@ -25,7 +25,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def ints(shape: tuple[int, ...], dtype: type, pattern: str, seed: int) -> Ints:
-    """An operand with boundary values: all extremes, powers of two and their neighbours, mostly zeros, or random ones."""
+    """An operand with boundary values: extremes, powers of two and their neighbours, mostly zeros, or random ones."""
     rng, info = np.random.default_rng(seed), np.iinfo(dtype)
     if pattern == "lowest":
         return np.full(shape, info.min, dtype)
@@ -103,18 +103,24 @@ def pairs(strategy: st.SearchStrategy[int]) -> st.SearchStrategy[Pair]:
 
 def fits(input_hw: Pair, kernel_hw: Pair, padding: Pair, dilation: Pair) -> bool:
     """Whether the kernel is no larger than the padded input."""
-    return all(
-        h + 2 * p >= d * (k - 1) + 1 for h, k, p, d in zip(input_hw, kernel_hw, padding, dilation, strict=True)
-    )
+    return all(h + 2 * p >= d * (k - 1) + 1 for h, k, p, d in zip(input_hw, kernel_hw, padding, dilation, strict=True))
 
 
 @st.composite
 def convolutions(draw: st.DrawFn) -> Convolution:
-    """Any geometry up to 12 by 12 pixels, from 1x1 kernels to ones as large as the padded input, groups up to depthwise."""
+    """Any geometry up to 12 by 12 pixels, kernels up to the size of the padded input, groups up to depthwise."""
     groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
-    channels = draw(st.sampled_from([1, 2, 3, 4, 7, 8, 15, 16, 17])) if groups == 1 else draw(st.sampled_from([1, 2, 5, 8]))
-    filters = draw(st.sampled_from([1, 2, 7, 8, 9, 15, 16, 17, 33])) if groups == 1 else draw(st.sampled_from([1, 2, 8, 17]))
-    padding, dilation, stride = draw(pairs(st.integers(0, 3))), draw(pairs(st.integers(1, 2))), draw(pairs(st.integers(1, 4)))
+    channels = (
+        draw(st.sampled_from([1, 2, 3, 4, 7, 8, 15, 16, 17])) if groups == 1 else draw(st.sampled_from([1, 2, 5, 8]))
+    )
+    filters = (
+        draw(st.sampled_from([1, 2, 7, 8, 9, 15, 16, 17, 33])) if groups == 1 else draw(st.sampled_from([1, 2, 8, 17]))
+    )
+    padding, dilation, stride = (
+        draw(pairs(st.integers(0, 3))),
+        draw(pairs(st.integers(1, 2))),
+        draw(pairs(st.integers(1, 4))),
+    )
     kernel = draw(pairs(st.integers(1, 4)))
     input_hw = draw(pairs(st.integers(1, 12)).filter(lambda hw: fits(hw, kernel, padding, dilation)))
     images = draw(st.sampled_from([0, 1, 1, 2, 3]))
@@ -128,7 +134,9 @@ def convolutions(draw: st.DrawFn) -> Convolution:
 def targets(shape: tuple[int, ...]) -> st.SearchStrategy[Target]:
     """Targets for a result of this shape: every rule, every kind of noise (an array of words too), any width."""
     count = int(np.prod(shape, dtype=np.int64))
-    words = seeds.map(lambda seed: np.random.default_rng(seed).integers(0, 65536, count).astype(np.uint16).reshape(shape))
+    words = seeds.map(
+        lambda seed: np.random.default_rng(seed).integers(0, 65536, count).astype(np.uint16).reshape(shape)
+    )
     addressed = st.builds(
         Noise,
         kind=st.sampled_from(["philox", "philox", "lfsr16"]),
