@@ -202,16 +202,18 @@ def result_rows(result: Result, report: bool) -> list[tuple[str, str]]:
     return rows
 
 
-def exponent_rows(folder: RunFolder, most: int = 160) -> list[tuple[str, str]]:
-    """The last exponents, compactly: one row a role, sites in the order of the network."""
+def exponent_rows(folder: RunFolder, most: int = 24) -> list[tuple[str, str]]:
+    """The last exponents, compactly: one row a role, in the order of the network, or counted where there are many."""
     last = next((event for event in reversed(folder.events()) if event["kind"] == "epoch"), None)
     if not last:
         return []
     rows = []
     for role in ("input", "weight", "bias", "activation", "gradient"):
         of_role = [site for site in last["sites"].values() if site["role"] == role]
-        values = [str(site["exponent"]) for site in of_role if site["total"] or role == "input"]
-        if values:
-            text = " ".join(values)
-            rows.append((f"exponents, {role}", text if len(text) <= most else text[:most].rsplit(" ", 1)[0] + " ..."))
+        values = [int(site["exponent"]) for site in of_role if site["total"] or role == "input"]
+        if len(values) > most:
+            counted = (f"{value} ({values.count(value)} sites)" for value in sorted(set(values), reverse=True))
+            rows.append((f"exponents, {role}", ", ".join(counted)))
+        elif values:
+            rows.append((f"exponents, {role}", " ".join(map(str, values))))
     return rows

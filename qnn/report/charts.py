@@ -88,9 +88,7 @@ def _loss(view: RunView) -> str:
     tests = by_epoch(view, "test_loss")
     if not steps and not tests:
         return ""
-    mean = by_epoch(view, "train_loss")
-    if len(mean) < 3:
-        mean = smooth(steps, max(1, len(steps) // 40))
+    mean = training_loss(view)
     bottom, top, scale = loss_scale([y for _, y in mean + tests], [y for _, y in steps])
     held = [[(a, min(max(b, bottom), top)) for a, b in line] for line in (steps, mean, tests)]
     series: list[Series] = [("", "s1 pale", held[0]), ("train", "s1", held[1]), ("test", "s2", held[2])]
@@ -99,6 +97,16 @@ def _loss(view: RunView) -> str:
     picture = curves(words, "epoch", series, x, (bottom, top), scale, x_ticks=epoch_ticks(x[1]))
     unit = f"cross-entropy per image{' (log scale)' if scale == 'log' else ''}; thin: steps"
     return figure("Loss", unit, picture)
+
+
+def training_loss(view: RunView) -> Line:
+    """Mean loss of each epoch; of a run with fewer than three, a running mean over steps."""
+    means = by_epoch(view, "train_loss")
+    if len(means) >= 3:
+        return means
+    per = epoch_axis(view)
+    steps = [(step / per, value) for step, value in view.loss if math.isfinite(value)]
+    return smooth(steps, max(1, len(steps) // 40))
 
 
 def loss_scale(smoothed: Sequence[float], single: Sequence[float]) -> tuple[float, float, str]:

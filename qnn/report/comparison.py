@@ -66,18 +66,16 @@ def differences(views: Sequence[RunView]) -> list[list[str]]:
 
 def curves(view: RunView) -> dict[str, Points]:
     """The overlaid curves of one run, by title; the horizontal axis is epochs."""
-    per = charts.epoch_axis(view)
-    steps = [(step / per, y) for step, y in view.loss if math.isfinite(y)]
     return {
         "Test accuracy": charts.by_epoch(view, "test_accuracy", 100.0),
-        "Training loss": charts.smooth(steps, max(1, len(steps) // 40)),
+        "Training loss": charts.training_loss(view),
         "Test loss": charts.by_epoch(view, "test_loss"),
     }
 
 
 CAPTIONS = {
     "Test accuracy": "per cent right after each epoch",
-    "Training loss": "cross-entropy, running mean",
+    "Training loss": "cross-entropy while training",
     "Test loss": "cross-entropy after each epoch",
 }
 

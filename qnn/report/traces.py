@@ -14,7 +14,7 @@ from qnn.report.markup import esc, shorten, superscript, tag
 from qnn.report.svg import CHAR, SERIES, WIDTH, Panel, integer_ticks, label_room
 from qnn.report.view import RunView, SiteTrace
 
-LINES_MOST = 9  # above this many sites in a picture, lines give way to one strip a site
+LINES_MOST = 10  # above this many sites in a picture, lines give way to one strip a site
 ROWS_MOST = 48  # sites in one picture of overflow
 BUCKETS = 56  # equal parts of the run
 MARGINS = 58.0  # of a strip chart: axis and colour key

@@ -63,7 +63,7 @@ def test_every_setting_is_a_documented_flag(invoke: Any) -> None:
     text = " ".join(invoke("train", "--help").stdout.split())
     for field in dataclasses.fields(TrainConfig):
         assert f"--{field.name.replace('_', '-')}" in text
-    for word in ("--resume", "--json", "CONFIG", "default: 12", "cosine", "crop-"):
+    for word in ("--resume", "--json", "CONFIG", f"default: {TrainConfig().epochs}", "cosine", "crop-"):
         assert word in text
 
 
