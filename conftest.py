@@ -62,8 +62,8 @@ def choose() -> str:
         print(
             f"ERROR: got a checkout without its compiled kernels ({', '.join(checkout_missing)} missing) although a C "
             f"compiler is there ({compiler}); the tests must exercise them. Build them with `python setup.py build_ext "
-            "--inplace` (needs cython and numpy) or install the package with `pip install .`; to test the reference path "
-            "alone set QNN_KERNELS=reference.",
+            "--inplace` (needs cython and numpy) or install the package with `pip install .`; to test the reference "
+            "path alone set QNN_KERNELS=reference.",
             file=sys.stderr,
         )
         raise SystemExit(int(pytest.ExitCode.USAGE_ERROR))
