@@ -1,0 +1,101 @@
+"""Shift-accumulate on packed power-of-two codes: every path against the definition and against plain multiplication."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from elem_cases import run, same, same_error, small_ints, thread_counts
+from hypothesis import given
+from hypothesis import strategies as st
+from mac_cases import ints, seeds, sizes
+from numpy.typing import NDArray
+
+import qnn._kernels as kernels
+from qnn.numerics import decode_pow2, pack_pow2, shift_accumulator_dtype, unpack_pow2
+
+compiled = pytest.mark.parametrize("path", [p for p in kernels.available_kernels() if p != "reference"])
+every_path = pytest.mark.parametrize("path", kernels.available_kernels())
+
+
+def codes(shape: tuple[int, ...], bits: int, seed: int) -> NDArray[np.uint8]:
+    """Random codes, zero often among them, the unused one (minus zero) not."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 1 << bits, shape).astype(np.uint8)
+    values[(values == 1 << (bits - 1)) | (rng.random(shape) < 0.2)] = 0
+    return values
+
+
+@pytest.mark.clause("POW-1", "POW-2", "POW-3")
+@compiled
+@given(data=st.data(), m=sizes, n=sizes, k=sizes, bits=st.integers(2, 5), seed=seeds, threads=thread_counts)
+def test_shift_gemm(path: str, data: st.DataObject, m: int, n: int, k: int, bits: int, seed: int, threads: int) -> None:
+    x, weights = data.draw(small_ints((m, k))), codes((n, k), bits, seed)
+    packed = pack_pow2(weights, bits)
+    got = run(path, "shift_gemm", x, packed, bits, k, threads=threads)
+    same(got, run("reference", "shift_gemm", x, packed, bits, k))
+    np.testing.assert_array_equal(got, x.astype(np.int64) @ decode_pow2(weights, bits).astype(np.int64).T)
+
+
+@pytest.mark.clause("POW-3")
+@compiled
+@given(data=st.data(), bits=st.integers(2, 5), seed=seeds, threads=thread_counts)
+def test_shift_conv2d(path: str, data: st.DataObject, bits: int, seed: int, threads: int) -> None:
+    pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
+    groups = data.draw(st.sampled_from([1, 1, 2, 3]))
+    channels, filters = groups * data.draw(st.integers(1, 9)), groups * data.draw(st.integers(1, 9))
+    kernel, stride, dilation = data.draw(pair), data.draw(pair), data.draw(pair)
+    padding = data.draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    hw = tuple(d * (k - 1) + 1 + data.draw(st.integers(0, 5)) for k, d in zip(kernel, dilation, strict=True))
+    x = data.draw(small_ints((data.draw(st.integers(0, 2)), *hw, channels)))
+    packed = pack_pow2(codes((filters, kernel[0] * kernel[1] * (channels // groups)), bits, seed), bits)
+    args = (x, packed, bits, kernel, stride, padding, dilation, groups)
+    same(run(path, "shift_conv2d", *args, threads=threads), run("reference", "shift_conv2d", *args))
+
+
+@pytest.mark.clause("POW-3")
+@every_path
+@pytest.mark.parametrize(("dtype", "bits", "k"), [(np.int8, 5, 1023), (np.int8, 5, 1024), (np.int16, 5, 3), (np.int16, 5, 4)])
+def test_largest_sums_do_not_wrap(path: str, dtype: type, bits: int, k: int) -> None:
+    """The widest product at the bound where int32 ends: the type changes there and the sum stays exact."""
+    lowest = np.iinfo(dtype).min
+    packed = pack_pow2(np.full((3, k), 15, np.uint8), bits)
+    y = run(path, "shift_gemm", np.full((2, k), lowest, dtype), packed, bits, k)
+    assert y.dtype == shift_accumulator_dtype(k, 8 * np.dtype(dtype).itemsize, bits)
+    assert y.tolist() == [[k * lowest * 2**14] * 3] * 2
+
+
+@compiled
+@pytest.mark.parametrize("bits", [2, 3, 4, 5])
+def test_unused_code_counts_as_zero(path: str, bits: int) -> None:
+    """Packed bytes from elsewhere may hold minus zero; every path reads it as zero, in every position of a byte."""
+    packed = np.arange(256, dtype=np.uint8).reshape(32, 8)
+    k = 64 // bits
+    packed = packed[:, : (k * bits + 7) // 8]
+    x = ints((5, k), np.int8, "random", 1)
+    got = run(path, "shift_gemm", x, packed, bits, k)
+    same(got, run("reference", "shift_gemm", x, packed, bits, k))
+    weights = decode_pow2(unpack_pow2(packed, bits, k), bits)
+    np.testing.assert_array_equal(got, x.astype(np.int64) @ weights.T.astype(np.int64))
+
+
+@pytest.mark.clause("POW-4")
+@every_path
+def test_truncating_is_for_comparison_only(path: str) -> None:
+    x = ints((4, 30), np.int8, "random", 2)
+    packed = pack_pow2(codes((3, 30), 4, 5), 4)
+    got = run(path, "shift_gemm", x, packed, 4, 30, truncating=True)
+    same(got, run("reference", "shift_gemm", x, packed, 4, 30, truncating=True))
+
+
+@compiled
+def test_refused_alike(path: str) -> None:
+    x, packed = np.zeros((2, 10), np.int8), np.zeros((3, 5), np.uint8)
+    same_error(path, "shift_gemm", x, packed, 6, 10)
+    same_error(path, "shift_gemm", x, packed, 4, 9)
+    same_error(path, "shift_gemm", x, packed[:, :4], 4, 10)
+    same_error(path, "shift_gemm", x, packed.astype(np.int8), 4, 10)
+    same_error(path, "shift_gemm", x.astype(np.float32), packed, 4, 10)
+    image = np.zeros((1, 3, 3, 4), np.int8)
+    same_error(path, "shift_conv2d", image, packed, 4, (2, 2))
+    same_error(path, "shift_conv2d", image, np.zeros((3, 8), np.uint8), 4, (2, 2), (0, 1))
+    same_error(path, "shift_conv2d", image, np.zeros((3, 8), np.uint8), 4, (2, 2), groups=3)
