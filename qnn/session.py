@@ -16,7 +16,7 @@ from qnn.data.dataset import Dataset
 from qnn.errors import CheckpointError, RunError
 from qnn.evaluation import Evaluation, evaluate
 from qnn.interrupts import Interrupts
-from qnn.runs import Record, RunFolder, RunLog
+from qnn.runs import DIGESTS, Record, RunFolder, RunLog
 from qnn.trainer import LOSS_UNIT, StepRecord, Trainer
 
 OnEvent = Callable[[Record], None]
@@ -104,6 +104,17 @@ class Session:
                 f"the checkpoint was not written by a training run (no {error}); train again"
             ) from error
         self.saved_step = self.trainer.step
+        self._check_record()
+
+    def _check_record(self) -> None:
+        """Refuse to go on with a recorded chain that does not lead to the checkpoint: it would prove nothing."""
+        step, digest = self.trainer.step, self.trainer.digest.hex()
+        recorded = self.folder.digests()
+        if len(recorded) <= step or recorded[step]["digest"] != digest:
+            raise RunError(
+                f"{self.folder.path / DIGESTS} does not lead to the checkpoint at step {step} (digest {digest[:16]}...); "
+                "the file was changed or cut; put the right one back, or train again in another folder"
+            )
 
     def _load(self) -> checkpoint.Checkpoint | None:
         """The newest checkpoint that can be read; taking an older one is said aloud and put on record."""

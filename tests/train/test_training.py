@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,13 @@ def events_of(path: Path) -> list[Record]:
     """The events without what depends on time or on how often the run was started."""
     keep = [event for event in RunFolder(path).events() if event["kind"] in ("step", "epoch", "end")]
     return [{key: value for key, value in event.items() if key not in TIMES} for event in keep]
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For what does not go through train(), which sets the threads itself."""
+    with _kernels.threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -262,10 +269,11 @@ def test_settings_that_fix_bits_fix_the_digest_and_no_others_do(
 ) -> None:
     same = tiny(tmp_path / "same", threads=3, log_every=7, checkpoint_every=5, eval_batch_size=11)
     assert training.train(same).digest == straight[1].digest
-    for i, change in enumerate(({"seed": 2}, {"lr": 0.0501}, {"weight_decay": 0.0}, {"epochs": 2})):
-        other = training.train(tiny(tmp_path / str(i), **change))
-        assert other.digest != straight[1].digest
-        assert RunFolder(other.run_dir).digests()[0]["digest"] != RunFolder(straight[0]).digests()[0]["digest"]
+    train_set = qnn_data.load("digits", split="train")
+    first = RunFolder(straight[0]).digests()[0]["digest"]
+    assert Trainer(TrainConfig(**TINY), train_set).digest.hex() == first
+    for change in ({"seed": 2}, {"lr": 0.0501}, {"weight_decay": 0.0}, {"epochs": 2}, {"train_limit": 97}):
+        assert Trainer(TrainConfig(**{**TINY, **change}), train_set).digest.hex() != first
 
 
 def test_float_recipe_is_marked_as_not_covered(tmp_path: Path) -> None:
@@ -452,6 +460,25 @@ def test_checkpoint_with_state_that_does_not_fit_is_refused(
             training.resume(out)
 
 
+@pytest.mark.parametrize("change", ["missing", "short", "other"])
+def test_chain_that_does_not_lead_to_the_checkpoint_is_refused(
+    tmp_path: Path, straight: tuple[Path, training.Result, list[Record]], change: str
+) -> None:
+    out = copy_of(straight, tmp_path / "run")
+    path = out / runs.DIGESTS
+    lines = path.read_text().splitlines(keepends=True)
+    if change == "missing":
+        path.unlink()
+    elif change == "short":
+        path.write_text("".join(lines[:-3]))
+    else:
+        path.write_text("".join([*lines[:-1], lines[-1].replace(straight[1].digest, "0" * 64)]))
+    before = (out / runs.METRICS).read_bytes()
+    with pytest.raises(RunError, match=r"digest\.jsonl"):
+        training.resume(out)
+    assert (out / runs.METRICS).read_bytes() == before
+
+
 def test_disk_that_fills_up_while_saving_keeps_the_last_checkpoint(
     tmp_path: Path, straight: tuple[Path, training.Result, list[Record]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -501,7 +528,7 @@ def test_run_that_diverges_stops_and_keeps_its_checkpoint(tmp_path: Path) -> Non
 # -- evaluation -------------------------------------------------------------------------------------------------------
 
 
-def test_evaluation_does_not_depend_on_the_batch_size_nor_change_the_training() -> None:
+def test_evaluation_does_not_depend_on_the_batch_size_nor_change_the_training(one_thread: None) -> None:
     train_set = qnn_data.load("digits", split="train")
     test_set = qnn_data.load("digits", split="test").subset(50)
     plain, tested = (Trainer(TrainConfig(**TINY), train_set) for _ in range(2))
