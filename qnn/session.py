@@ -112,7 +112,7 @@ class Session:
         recorded = self.folder.digests()
         if len(recorded) <= step or recorded[step]["digest"] != digest:
             raise RunError(
-                f"{self.folder.path / DIGESTS} does not lead to the checkpoint at step {step} (digest {digest[:16]}...); "
+                f"{self.folder.path / DIGESTS} does not lead to the checkpoint at step {step} ({digest[:16]}...); "
                 "the file was changed or cut; put the right one back, or train again in another folder"
             )
 
