@@ -1,8 +1,8 @@
 """Registers every operation that is not an int8/int16 product: its definition, and its compiled twins where they exist.
 
-The definitions call :mod:`qnn.numerics`; the few that are one NumPy expression stand here. The compiled twins take the same
-arguments and give the same bits; whatever they cannot take (Python integers, float32 pooling) or must refuse (wrong
-types, shapes, NaN) they hand to the definition, so results and messages are the same on every path.
+The definitions call :mod:`qnn.numerics`; the few that are one NumPy expression stand here. The compiled twins take the
+same arguments and give the same bits; whatever they cannot take (Python integers, float32 pooling) or must refuse
+(wrong types, shapes, NaN) they hand to the definition, so results and messages are the same on every path.
 """
 
 from __future__ import annotations
@@ -18,15 +18,22 @@ from qnn import numerics
 
 from . import TABLE
 
-try:
-    from . import _elem  # type: ignore[attr-defined,unused-ignore]
-except ImportError:  # no compiler at installation: the definitions do everything
-    _elem = None
-
 Ints = NDArray[Any]
 Pair = tuple[int, int]
 
 __all__ = ["COMPILED", "REFERENCE", "set_threads"]
+
+
+def _extension() -> Any:
+    """The compiled part, or None when there was no compiler at installation: the definitions do everything then."""
+    try:
+        from . import _elem
+    except ImportError:
+        return None
+    return _elem
+
+
+_elem = _extension()
 
 
 def noise_u16(noise: numerics.Noise, count: int) -> NDArray[np.uint16]:
@@ -79,7 +86,9 @@ def relu(x: Ints) -> Ints:
 def relu_grad(g: Ints, y: Ints) -> Ints:
     """``g`` where the ReLU's output ``y`` is positive, else 0."""
     if g.shape != y.shape:
-        raise ValueError(f"got a gradient {g.shape} for an output {y.shape}; they must be equal; check the layer's input")
+        raise ValueError(
+            f"got a gradient {g.shape} for an output {y.shape}; they must be equal; check the layer's input"
+        )
     return np.where(y > 0, g, g.dtype.type(0))
 
 
@@ -147,7 +156,14 @@ def _shift_conv2d_multiplied(
     """shift_conv2d by decoding the codes and multiplying."""
     conv2d = TABLE["conv2d"].get("avx2")
     weights = None
-    if conv2d is not None and _is_small(x) and x.ndim == 4 and groups >= 1 and x.shape[3] % groups == 0 and min(kernel) >= 1:
+    if (
+        conv2d is not None
+        and _is_small(x)
+        and x.ndim == 4
+        and groups >= 1
+        and x.shape[3] % groups == 0
+        and min(kernel) >= 1
+    ):
         channels = x.shape[3] // groups
         k = kernel[0] * kernel[1] * channels
         weights = _elem.pow2_weights(packed, bits, k)

@@ -31,7 +31,7 @@ class Pooling:
 
 @st.composite
 def poolings(draw: st.DrawFn) -> Pooling:
-    """Kernels from 1x1 to the whole padded input, any stride, padding below the kernel, channels at the vectors' edges."""
+    """Kernels from 1x1 to the whole padded input, any stride and padding, channels at the vectors' edges."""
     kernel = draw(st.one_of(st.just((2, 2)), st.just((3, 3)), st.tuples(st.integers(1, 6), st.integers(1, 6))))
     padding = draw(st.tuples(st.integers(0, kernel[0] - 1), st.integers(0, kernel[1] - 1)))
     stride = draw(st.one_of(st.just((2, 2)), st.tuples(st.integers(1, 7), st.integers(1, 7))))

@@ -54,7 +54,9 @@ def test_shift_conv2d(path: str, data: st.DataObject, bits: int, seed: int, thre
 
 @pytest.mark.clause("POW-3")
 @every_path
-@pytest.mark.parametrize(("dtype", "bits", "k"), [(np.int8, 5, 1023), (np.int8, 5, 1024), (np.int16, 5, 3), (np.int16, 5, 4)])
+@pytest.mark.parametrize(
+    ("dtype", "bits", "k"), [(np.int8, 5, 1023), (np.int8, 5, 1024), (np.int16, 5, 3), (np.int16, 5, 4)]
+)
 def test_largest_sums_do_not_wrap(path: str, dtype: type, bits: int, k: int) -> None:
     """The widest product at the bound where int32 ends: the type changes there and the sum stays exact."""
     lowest = np.iinfo(dtype).min

@@ -14,7 +14,9 @@ from qnn.numerics import pack_bits, unpack_bits
 
 compiled = pytest.mark.parametrize("path", [p for p in kernels.available_kernels() if p != "reference"])
 every_path = pytest.mark.parametrize("path", kernels.available_kernels())
-true_lengths = st.one_of(st.sampled_from([1, 63, 64, 65, 127, 128, 129, 191, 192, 255, 256, 257, 320, 1000]), st.integers(1, 300))
+true_lengths = st.one_of(
+    st.sampled_from([1, 63, 64, 65, 127, 128, 129, 191, 192, 255, 256, 257, 320, 1000]), st.integers(1, 300)
+)
 
 
 def bits(shape: tuple[int, ...], k: int, seed: int) -> tuple[Array, Array]:
@@ -40,7 +42,9 @@ def test_xnor_gemm(path: str, m: int, n: int, k: int, seed: int, threads: int) -
 
 @pytest.mark.clause("BIN-4")
 @compiled
-@given(data=st.data(), channels=st.one_of(st.sampled_from([1, 63, 64, 65, 130]), st.integers(1, 70)), threads=thread_counts)
+@given(
+    data=st.data(), channels=st.one_of(st.sampled_from([1, 63, 64, 65, 130]), st.integers(1, 70)), threads=thread_counts
+)
 def test_xnor_conv2d(path: str, data: st.DataObject, channels: int, threads: int) -> None:
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
     kernel, stride = data.draw(pair), data.draw(pair)
@@ -67,11 +71,17 @@ def test_bitplane_gemm(path: str, m: int, n: int, k: int, seed: int, threads: in
 
 @pytest.mark.clause("BIN-1", "BIN-2")
 @compiled
-@given(rows=st.integers(0, 5), k=true_lengths, seed=seeds, dtype=st.sampled_from([np.int8, np.int16, np.int32, np.float32]))
+@given(
+    rows=st.integers(0, 5), k=true_lengths, seed=seeds, dtype=st.sampled_from([np.int8, np.int16, np.int32, np.float32])
+)
 def test_pack_bits(path: str, rows: int, k: int, seed: int, dtype: type) -> None:
     rng = np.random.default_rng(seed)
     edges = [0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38, np.inf, -np.inf, 1, -1]
-    x = rng.choice(np.array(edges), (rows, k)).astype(dtype) if dtype is np.float32 else rng.integers(-2, 2, (rows, k)).astype(dtype)
+    x = (
+        rng.choice(np.array(edges), (rows, k)).astype(dtype)
+        if dtype is np.float32
+        else rng.integers(-2, 2, (rows, k)).astype(dtype)
+    )
     got = run(path, "pack_bits", x)
     same(got, run("reference", "pack_bits", x))
     np.testing.assert_array_equal(unpack_bits(got, k), np.where(x >= 0, 1, -1))
