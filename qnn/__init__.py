@@ -4,8 +4,9 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from qnn import data, errors, models, nn, optim, recipes
+from qnn import data, errors, kernels, models, nn, noise, optim, recipes
 from qnn._kernels import available_kernels, get_num_threads, set_num_threads, show_runtime, use_kernels
+from qnn.arithmetic import next_exponent, quantize, requantize
 from qnn.numerics import DFP, Counts, Noise, Rounding, Target
 from qnn.operation import Operation, no_grad, trace
 from qnn.ops import extend
@@ -47,11 +48,16 @@ __all__ = [
     "errors",
     "extend",
     "get_num_threads",
+    "kernels",
     "models",
+    "next_exponent",
     "nn",
     "no_grad",
+    "noise",
     "optim",
+    "quantize",
     "recipes",
+    "requantize",
     "set_num_threads",
     "show_runtime",
     "trace",

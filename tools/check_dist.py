@@ -41,7 +41,7 @@ def wheel_faults(path: Path) -> list[str]:
     faults += [f"holds {name}" for name in names if name.endswith(REFUSED_ENDINGS) or name.startswith(REFUSED_FOLDERS)]
     if not any(name.startswith("qnn/_kernels/_mac.") and name.endswith((".so", ".pyd")) for name in names):
         faults.append("lacks the compiled kernels (is there a C compiler?)")
-    if not any(name.endswith("licenses/LICENSE") or name.endswith(".dist-info/LICENSE") for name in names):
+    if not any(name.endswith(("licenses/LICENSE", ".dist-info/LICENSE")) for name in names):
         faults.append("lacks the LICENSE")
     if path.stat().st_size > 5_000_000:
         faults.append(f"is {path.stat().st_size:,} bytes; 5,000,000 are allowed")

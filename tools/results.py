@@ -1,7 +1,7 @@
 """Measure the table of docs/results.md.
 
-``python tools/results.py run [NAME ...]``, then ``python tools/results.py table``. Each run is a ``qnn train`` process on
-one core with its own folder under --runs, resumed if it was cut short and skipped if it is done. ``table``
+``python tools/results.py run [NAME ...]``, then ``python tools/results.py table``. Each run is a ``qnn train`` process
+on one core with its own folder under --runs, resumed if it was cut short and skipped if it is done. ``table``
 prints the Markdown and writes docs/results.json from the finished runs.
 """
 

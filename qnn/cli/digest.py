@@ -40,7 +40,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(run: str, steps: bool, as_json: bool) -> None:
     """Print the digest after the last step of RUN."""
-    from qnn.runs import RunFolder
+    from qnn.training.runs import RunFolder
 
     folder = RunFolder(find_run(run))
     chain = folder.digests()
@@ -70,7 +70,7 @@ def show(run: str, steps: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def replay(run: str, start: str, steps: int | None, kernels: str | None, threads: int | None, as_json: bool) -> None:
     """Train RUN again in memory and compare the digest after every step."""
-    from qnn import digest
+    from qnn.training import digest
 
     found = digest.replay(find_run(run), start=start, steps=steps, kernels=kernels, threads=threads, on_step=_bar())
     _end_bar()
@@ -91,7 +91,7 @@ def replay(run: str, start: str, steps: int | None, kernels: str | None, threads
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def bisect(run_a: str, run_b: str, repeat: bool, as_json: bool) -> None:
     """Find the first step at which two runs part, and what differs there."""
-    from qnn import digest
+    from qnn.training import digest
 
     found = digest.bisect(find_run(run_a), find_run(run_b), repeat=repeat, on_step=_bar())
     _end_bar()

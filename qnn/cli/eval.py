@@ -36,7 +36,7 @@ def command(
     from qnn import data as qnn_data
     from qnn import training
     from qnn.report.restore import restore
-    from qnn.runs import RunFolder
+    from qnn.training.runs import RunFolder
 
     folder = RunFolder(find_run(run))
     config = folder.config()

@@ -29,7 +29,7 @@ def command(images: tuple[Path, ...], run: str | None, top: int, invert: bool, a
     not kept). The digits of the digits and mnist sets are light strokes on black: use --invert for ink on paper.
     """
     from qnn.report.restore import restore
-    from qnn.runs import RunFolder
+    from qnn.training.runs import RunFolder
 
     folder = RunFolder(find_run(run))
     restored = restore(folder.path, folder.config().seed)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from qnn.cli.common import console
-from qnn.config import TrainConfig
+from qnn.training.config import TrainConfig
 
 
 class Progress:
@@ -53,7 +53,7 @@ class Progress:
             self.live.stop()
 
     def event(self, event: dict[str, Any]) -> None:
-        """Show one event (see :mod:`qnn.runs`)."""
+        """Show one event (see :mod:`qnn.training.runs`)."""
         handler = getattr(self, f"_{event['kind']}", None)
         if handler is not None and not self.closed:
             try:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qnn.cli.common import latest_run, percent, print_json, print_table, seconds
-from qnn.config import TrainConfig
 from qnn.errors import QnnError
+from qnn.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from qnn.runs import RunFolder
     from qnn.training import Result
+    from qnn.training.runs import RunFolder
 
 SHORT = {"epochs": "-e", "out": "-o", "data": "-d", "model": "-m", "recipe": "-r"}
 
@@ -129,7 +129,7 @@ def fresh_config(path: Path | None, given: dict[str, Any]) -> TrainConfig:
 
 def resumed_config(path: Path | None, given: dict[str, Any]) -> TrainConfig:
     """The stored settings of the run to go on with, and what was given on top of them."""
-    from qnn.runs import RunFolder
+    from qnn.training.runs import RunFolder
 
     out = given.get("out")
     if out is None and path is not None:
@@ -142,7 +142,7 @@ def resumed_config(path: Path | None, given: dict[str, Any]) -> TrainConfig:
 
 def finish(result: Result, report: bool) -> None:
     """What the command adds to the run folder: the worst examples' pixels, the machine, the report."""
-    from qnn.runs import RunFolder
+    from qnn.training.runs import RunFolder
 
     folder = RunFolder(result.run_dir)
     if not result.interrupted:
@@ -167,8 +167,8 @@ def store_runtime(folder: RunFolder) -> None:
     import json
 
     from qnn.cli.machine import machine
-    from qnn.files import write_atomically, write_failed
     from qnn.report.reader import RUNTIME
+    from qnn.training.files import write_atomically, write_failed
 
     path = folder.path / RUNTIME
     try:
@@ -185,7 +185,7 @@ def summary(result: Result) -> dict[str, Any]:
 
 def result_rows(result: Result, report: bool) -> list[tuple[str, str]]:
     """The rows of the final table."""
-    from qnn.runs import RunFolder
+    from qnn.training.runs import RunFolder
 
     folder = RunFolder(result.run_dir)
     rows = [

@@ -139,7 +139,7 @@ def lfsr16(seed: int, start: int, count: int, taps: tuple[int, ...] = LFSR_TAPS)
 
     Notes
     -----
-    Source: DFP paper, section 5.5 and Figure 6 (a 16-bit LFSR shifted right, XOR of four bits); the taps are our choice.
+    Source: DFP paper, section 5.5 and Figure 6 (16-bit LFSR shifted right, XOR of four bits); the taps are our choice.
     Bit-exactness: clause NOI-5; nothing may vary.
     """
     seed = operator.index(seed)

@@ -47,7 +47,7 @@ def write_page(target: Path, text: str) -> Path:
     RunError
         If the system refuses.
     """
-    from qnn.files import write_atomically
+    from qnn.training.files import write_atomically
 
     try:
         write_atomically(target, [text.encode("utf-8")])

@@ -42,7 +42,7 @@ def rows(views: Sequence[RunView]) -> list[list[str]]:
 
 def agreement(first: RunView, other: RunView) -> str:
     """How far the digests of two runs agree."""
-    from qnn.digest import bisect
+    from qnn.training.digest import bisect
 
     if other is first:
         return (other.digest or "-")[:12]

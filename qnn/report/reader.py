@@ -16,7 +16,7 @@ from qnn.errors import QnnError, RunError
 from qnn.report.markup import short_name
 from qnn.report.restore import Restored, restore, weights_of
 from qnn.report.view import RunView, SiteTrace, WeightHistogram, WorstExample
-from qnn.runs import CONFIG, EVALUATION, METRICS, TRACES, RunFolder
+from qnn.training.runs import CONFIG, EVALUATION, METRICS, TRACES, RunFolder
 
 RUNTIME = "runtime.json"
 BINS = 64

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qnn import checkpoint as checkpoints
 from qnn.errors import CheckpointError, ConfigError
+from qnn.training import checkpoint as checkpoints
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 
 from qnn import data
 from qnn.cli import COMMANDS, cli
-from qnn.runs import RunFolder
+from qnn.training.runs import RunFolder
 
 
 def _json(result: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qnn.lock import FolderLock
+from qnn.training.lock import FolderLock
 
 USAGE: dict[str, tuple[list[str], str]] = {
     "command": (["trian"], "'train'"),

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from qnn.config import TrainConfig
-from qnn.runs import RunFolder
+from qnn.training.config import TrainConfig
+from qnn.training.runs import RunFolder
 
 
 def test_json_is_the_last_line_and_complete(invoke: Any, small: list[str], trained: Path, tmp_path: Path) -> None:

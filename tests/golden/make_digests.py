@@ -36,8 +36,8 @@ RUNS: dict[str, dict[str, Any]] = {
 def digests(settings: dict[str, Any]) -> list[str]:
     """The chain of a run, trained in memory."""
     from qnn import data
-    from qnn.config import TrainConfig
-    from qnn.trainer import Trainer
+    from qnn.training.config import TrainConfig
+    from qnn.training.trainer import Trainer
 
     trainer = Trainer(TrainConfig(**settings), data.load("digits", split="train"))
     return [trainer.digest.hex(), *(record.digest.hex() for record in trainer.steps())]

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from qnn import data, training
-from qnn.config import TrainConfig
 from qnn.report.reader import add_pictures
 from qnn.report.view import RunView, SiteTrace, WeightHistogram, WorstExample
-from qnn.runs import RunFolder
+from qnn.training.config import TrainConfig
+from qnn.training.runs import RunFolder
 
 VOID = {"meta", "img", "br", "input", "link", "hr"}
 

@@ -212,7 +212,7 @@ def test_histogram_counts_every_weight_once(finished: Path) -> None:
 
 
 def test_site_totals_are_those_of_the_trace(finished: Path) -> None:
-    from qnn.runs import RunFolder
+    from qnn.training.runs import RunFolder
 
     traces = RunFolder(finished).traces()
     view = read_run(finished)

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from qnn import _kernels, data, training
-from qnn.config import TrainConfig
-from qnn.runs import RunFolder
-from qnn.trainer import Trainer
+from qnn.training.config import TrainConfig
+from qnn.training.runs import RunFolder
+from qnn.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN: dict[str, Any] = json.loads((ROOT / "tests" / "golden" / "run_digests.json").read_text())["runs"]
@@ -27,8 +27,9 @@ STEPS = len(GOLDEN["digits-cnn"]["digests"]) - 1
 # Trains with a checkpoint after steps 3 and 6 and dies, without a chance to tidy up, in step 6 + 1 (counting from 1).
 CHILD = """
 import os, signal, sys
-from qnn import trainer, training
-from qnn.config import TrainConfig
+from qnn import training
+from qnn.training import trainer
+from qnn.training.config import TrainConfig
 
 step = trainer.Trainer.train_step
 def deadly(self, *batch):

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from qnn import checkpoint
-from qnn.checkpoint import Checkpoint, Identity
 from qnn.errors import CheckpointError, RunError
+from qnn.training import checkpoint
+from qnn.training.checkpoint import Checkpoint, Identity
 
 IDENTITY = Identity("mlp", "dfp8", "c0ffee")
 DTYPES = ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u8", "?")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qnn.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, TrainConfig, unknown_name
 from qnn.errors import ConfigError
+from qnn.training.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, TrainConfig, unknown_name
 
 # Control characters are left out of nothing: TOML must escape them. Lone surrogates are no text.
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: bool(text.strip()))

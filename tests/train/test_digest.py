@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from qnn import chain
 from qnn.numerics import Counts
+from qnn.training import chain
 
 SPEC = Path(__file__).resolve().parents[2] / "docs" / "spec" / "12-digest.md"
 ROW = re.compile(r"^\| `(.+)` \| `(.+)` \|$")

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from qnn import checkpoint, training
-from qnn.config import TrainConfig
-from qnn.runs import RunFolder
+from qnn import training
+from qnn.training import checkpoint
+from qnn.training.config import TrainConfig
+from qnn.training.runs import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"train_limit": 64, "batch_size": 16, "log_every": 3, "threads": 1, "eval_batch_size": 360}
@@ -23,7 +24,8 @@ SETTINGS = {"train_limit": 64, "batch_size": 16, "log_every": 3, "threads": 1, "
 # can choose one; files are written in small pieces, so that the kill can fall in the middle of one.
 CHILD = """
 import os, sys
-from qnn import files, training
+from qnn import training
+from qnn.training import files
 files._CHUNK = 20000
 
 def announced(name):

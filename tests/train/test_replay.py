@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qnn import _kernels, checkpoint, digest, optim, runs, training
-from qnn.config import TrainConfig
+from qnn import _kernels, optim, training
 from qnn.errors import ConfigError, RunError
+from qnn.training import checkpoint, digest, runs
+from qnn.training.config import TrainConfig
 
 TINY: dict[str, Any] = {"train_limit": 64, "batch_size": 16, "epochs": 2, "log_every": 4, "threads": 1}
 STEPS = 8

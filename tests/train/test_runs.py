@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qnn import files, lock, runs
-from qnn.config import TrainConfig
 from qnn.errors import RunError
-from qnn.lock import FolderLock
-from qnn.runs import JsonLines, RunFolder, RunLog, output_folder, read_lines
+from qnn.training import files, lock, runs
+from qnn.training.config import TrainConfig
+from qnn.training.lock import FolderLock
+from qnn.training.runs import JsonLines, RunFolder, RunLog, output_folder, read_lines
 
 
 def make_folder(path: Path, **settings: object) -> RunFolder:

@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qnn import _kernels, checkpoint, files, runs, training
+from qnn import _kernels, training
 from qnn import data as qnn_data
-from qnn.checkpoint import Checkpoint
-from qnn.config import TrainConfig
 from qnn.errors import CheckpointError, ConfigError, RunError
-from qnn.lock import FolderLock
 from qnn.numerics import Counts, next_exponent
-from qnn.runs import Record, RunFolder
-from qnn.trainer import Trainer
+from qnn.training import checkpoint, files, runs
+from qnn.training.checkpoint import Checkpoint
+from qnn.training.config import TrainConfig
+from qnn.training.lock import FolderLock
+from qnn.training.runs import Record, RunFolder
+from qnn.training.trainer import Trainer
 
 TINY: dict[str, Any] = {"train_limit": 96, "batch_size": 16, "epochs": 3, "log_every": 2, "threads": 1}
 STEPS = 18

@@ -1,4 +1,5 @@
-/* Elementwise work in blocks: the one loop over threads, tallies per worker, and code that is compiled once per instruction set. */
+/* Elementwise work in blocks: the one loop over threads, tallies per worker, and code that is compiled once per
+ * instruction set. */
 #ifndef QNN_BLOCKS_H
 #define QNN_BLOCKS_H
 
@@ -14,15 +15,15 @@
 #define QNN_BODY static inline
 #endif
 
-/* name_c and name_avx2 from the inline function name_body: the same C, which the compiler vectorises for either machine.
-   Integer code, or float code of single operations without contraction, hence the same bits. */
+/* name_c and name_avx2 from the inline function name_body: the same C, which the compiler vectorises for either
+   machine. Integer code, or float code of single operations without contraction, hence the same bits. */
 #if QNN_X86
-#define QNN_TWICE(name, parameters, arguments)                     \
-    static void name##_c parameters { name##_body arguments; }     \
+#define QNN_TWICE(name, parameters, arguments)                 \
+    static void name##_c parameters { name##_body arguments; } \
     QNN_AVX2 static void name##_avx2 parameters { name##_body arguments; }
 #else
-#define QNN_TWICE(name, parameters, arguments)                     \
-    static void name##_c parameters { name##_body arguments; }     \
+#define QNN_TWICE(name, parameters, arguments)                 \
+    static void name##_c parameters { name##_body arguments; } \
     static void name##_avx2 parameters { name##_body arguments; }
 #endif
 
@@ -56,9 +57,10 @@ static inline void qnn_do_block(void *context, int64_t begin, int64_t end, int w
     b->function(b->context, from, to, b->tallies + worker);
 }
 
-/* Runs `function` over items 0 .. items-1 in blocks of `grain`; counts and bad are summed over the workers (integers, so
-   the order cannot matter), low and high are the extremes. The split never changes a result. */
-static inline qnn_tally qnn_run_blocks(int64_t items, int64_t grain, qnn_how how, qnn_block_fn *function, const void *context)
+/* Runs `function` over items 0 .. items-1 in blocks of `grain`; counts and bad are summed over the workers (integers,
+   so the order cannot matter), low and high are the extremes. The split never changes a result. */
+static inline qnn_tally qnn_run_blocks(int64_t items, int64_t grain, qnn_how how, qnn_block_fn *function,
+                                       const void *context)
 {
     qnn_tally tallies[QNN_WORKERS], total;
     qnn_blocks blocks = {function, context, items, grain < 1 ? 1 : grain, tallies};

@@ -34,9 +34,10 @@ QNN_TWICE(plain_rows, (const job *j, int64_t begin, int64_t end, int64_t *sum, i
 
 #if QNN_X86
 
-/* 16 neighbouring columns of `count` pairs of rows, `cols` apart; count is bounded so that int32 holds the sums. Two rows are
-   interleaved, so that one multiply-add of int16 pairs sums both. */
-QNN_AVX2 static void sixteen_columns(const int8_t *x, const int8_t *y, int64_t cols, int64_t count, int32_t sum[16], int32_t dot[16])
+/* 16 neighbouring columns of `count` pairs of rows, `cols` apart; count is bounded so that int32 holds the sums. Two
+   rows are interleaved, so that one multiply-add of int16 pairs sums both. */
+QNN_AVX2 static void sixteen_columns(const int8_t *x, const int8_t *y, int64_t cols, int64_t count, int32_t sum[16],
+                                     int32_t dot[16])
 {
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i s0 = _mm256_setzero_si256(), s1 = s0, d0 = s0, d1 = s0;
@@ -99,8 +100,8 @@ static void sum_block(void *context, int64_t begin, int64_t end, int worker)
     (j->avx2 ? plain_rows_avx2 : plain_rows_c)(j, from, to, sum, dot);
 }
 
-int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how, int64_t *sum,
-                     int64_t *dot)
+int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how,
+                     int64_t *sum, int64_t *dot)
 {
     int64_t grain = qnn_row_grain(cols), blocks_count = (rows + grain - 1) / grain;
     int threads = how.threads < QNN_WORKERS ? how.threads : QNN_WORKERS, workers = qnn_workers(blocks_count, threads);

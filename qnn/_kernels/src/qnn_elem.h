@@ -1,7 +1,9 @@
-/* Everything that is not a matrix product: requantising, quantising, batch norm, pooling, shifts, bits. Plain C interface.
+/* Everything that is not a matrix product: requantising, quantising, batch norm, pooling, shifts, bits. Plain C
+ * interface.
  *
- * Tensors are dense, in C order, channels last. `how` says which instructions and how many threads; neither changes a bit.
- * Functions that return int return 0, or 1 when there was no memory for scratch. The caller has checked every size. */
+ * Tensors are dense, in C order, channels last. `how` says which instructions and how many threads; neither changes a
+ * bit. Functions that return int return 0, or 1 when there was no memory for scratch. The caller has checked every
+ * size. */
 #ifndef QNN_ELEM_H
 #define QNN_ELEM_H
 
@@ -16,8 +18,8 @@ typedef struct {
 
 /* --- qnn_requantize.c --- */
 /* acc is [rows, cols] of integers of acc_bytes (1, 2, 4, 8); bias is NULL or has cols entries. */
-void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, int64_t rows, int64_t cols, const qnn_target *t,
-                           qnn_how how, void *out, qnn_counts *counts);
+void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, int64_t rows, int64_t cols,
+                           const qnn_target *t, qnn_how how, void *out, qnn_counts *counts);
 /* x [rows, cols] of int8 or int16 times gamma [cols] (|gamma| <= 2^15), plus bias. */
 void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const int64_t *bias, int64_t rows, int64_t cols,
                       const qnn_target *t, qnn_how how, void *out, qnn_counts *counts);
@@ -32,24 +34,26 @@ typedef struct {
 void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, qnn_how how, void *out,
                      qnn_counts *counts);
 
-/* --- qnn_quantize.c, _avx2.c: exponent_shift is the target's exponent, -64 to 63; each returns 0, or not 0 if a value is NaN or
-   infinite (then the results mean nothing) --- */
+/* --- qnn_quantize.c, _avx2.c: exponent_shift is the target's exponent, -64 to 63; each returns 0, or not 0 if a value
+   is NaN or infinite (then the results mean nothing) --- */
 int64_t qnn_quantize_tensor(const float *x, int64_t n, const qnn_target *t, qnn_how how, void *out, qnn_counts *counts);
-int64_t qnn_quantize_chunk(const float *x, int64_t index, int64_t n, const qnn_target *t, void *out, qnn_counts *counts);
-int64_t qnn_quantize_chunk_avx2(const float *x, int64_t index, int64_t n, const qnn_target *t, void *out, qnn_counts *counts);
+int64_t qnn_quantize_chunk(const float *x, int64_t index, int64_t n, const qnn_target *t, void *out,
+                           qnn_counts *counts);
+int64_t qnn_quantize_chunk_avx2(const float *x, int64_t index, int64_t n, const qnn_target *t, void *out,
+                                qnn_counts *counts);
 
 /* --- qnn_normalize.c --- */
 /* (x - mean) * k, x [rows, cols] of int8 or int16. */
 int64_t qnn_normalize_tensor(const void *x, int x_bytes, const float *mean, const float *k, int64_t rows, int64_t cols,
                              const qnn_target *t, qnn_how how, void *out, qnn_counts *counts);
 /* (a * g + b * x) + c */
-int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int x_bytes, const float *a, const float *b,
-                                  const float *c, int64_t rows, int64_t cols, const qnn_target *t, qnn_how how, void *out,
-                                  qnn_counts *counts);
+int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int x_bytes, const float *a,
+                                  const float *b, const float *c, int64_t rows, int64_t cols, const qnn_target *t,
+                                  qnn_how how, void *out, qnn_counts *counts);
 
 /* --- qnn_channel.c: sums over rows of x[c] and x[c] * y[c] (sums of squares: y = x); fewer than 2^33 rows --- */
-int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how, int64_t *sum,
-                     int64_t *dot);
+int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how,
+                     int64_t *sum, int64_t *dot);
 
 /* --- qnn_simple.c --- */
 void qnn_clip_tensor(const void *x, int bytes, int64_t n, int32_t low, int32_t high, qnn_how how, void *out);
@@ -71,15 +75,16 @@ void qnn_sum_pool_grad(const qnn_pool *p, const void *g, int bytes, qnn_how how,
 
 /* --- qnn_shift.c --- */
 typedef struct {
-    int64_t images, h, w, channels, filters, kh, kw, oh, ow, stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x, groups;
+    int64_t images, h, w, channels, filters, kh, kw, oh, ow, stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x,
+        groups;
 } qnn_window;
 /* Codes of `bits` bits, rows of (k * bits + 7) / 8 bytes, as integer weights. */
 void qnn_pow2_weights(const uint8_t *packed, int bits, int64_t rows, int64_t k, int16_t *weights);
 /* y[m][n] = sum over k of sign * (x[m][k] << shift); int64 sums if `wide`, else int32. */
-int qnn_shift_gemm(const void *x, int x_bytes, const uint8_t *packed, int bits, int64_t m, int64_t n, int64_t k, int wide, qnn_how how,
-                   void *y);
-int qnn_shift_conv2d(const qnn_window *window, const void *x, int x_bytes, const uint8_t *packed, int bits, int wide, qnn_how how,
-                     void *y);
+int qnn_shift_gemm(const void *x, int x_bytes, const uint8_t *packed, int bits, int64_t m, int64_t n, int64_t k,
+                   int wide, qnn_how how, void *y);
+int qnn_shift_conv2d(const qnn_window *window, const void *x, int x_bytes, const uint8_t *packed, int bits, int wide,
+                     qnn_how how, void *y);
 
 /* --- qnn_xnor.c: words of 64 bits, rows of (k + 63) / 64 words --- */
 int qnn_xnor_gemm(const uint64_t *a, const uint64_t *b, int64_t m, int64_t n, int64_t k, qnn_how how, int32_t *y);

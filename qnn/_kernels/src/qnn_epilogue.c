@@ -7,8 +7,8 @@
 enum { CHUNK = 512 };
 
 /* The hot case: divisor 1 and 1 <= s <= 62, no overflow in acc + bias. `rounding` is a constant at every call. */
-static inline void requantize_fast(const int64_t *sum, const uint16_t *noise, int64_t n, const qnn_plan *p, int rounding,
-                                   int64_t *rounded, qnn_counts *counts)
+static inline void requantize_fast(const int64_t *sum, const uint16_t *noise, int64_t n, const qnn_plan *p,
+                                   int rounding, int64_t *rounded, qnn_counts *counts)
 {
     int64_t high = p->high, half_high = p->high / 2, nonzero = 0, overflow = 0, overflow_double = 0, saturated = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -28,13 +28,13 @@ static inline void requantize_fast(const int64_t *sum, const uint16_t *noise, in
     counts->saturated += saturated;
 }
 
-#define CASE(rule)                                                     \
-    case rule:                                                         \
-        requantize_fast(sum, noise, n, p, rule, rounded, counts);      \
+#define CASE(rule)                                                \
+    case rule:                                                    \
+        requantize_fast(sum, noise, n, p, rule, rounded, counts); \
         break
 
-static void requantize_by_rule(const int64_t *sum, const uint16_t *noise, int64_t n, const qnn_plan *p, int64_t *rounded,
-                               qnn_counts *counts)
+static void requantize_by_rule(const int64_t *sum, const uint16_t *noise, int64_t n, const qnn_plan *p,
+                               int64_t *rounded, qnn_counts *counts)
 {
     switch (p->rounding) {
         CASE(QNN_NEAREST_EVEN);
@@ -59,8 +59,8 @@ static void store(const int64_t *rounded, int64_t at, int64_t n, const qnn_targe
             ((int16_t *)out)[at + i] = (int16_t)rounded[i];
 }
 
-/* acc + bias of a chunk in int64 where no sum leaves int64 (returns 1); else acc alone (returns 0), and the slow route adds
-   with care. */
+/* acc + bias of a chunk in int64 where no sum leaves int64 (returns 1); else acc alone (returns 0), and the slow route
+   adds with care. */
 static int add_bias(int64_t *acc, const int64_t *bias, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -72,8 +72,8 @@ static int add_bias(int64_t *acc, const int64_t *bias, int64_t n)
 }
 
 /* One chunk of at most CHUNK accumulators, which are overwritten; bias is NULL or has n entries. */
-static void requantize_chunk(int64_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_plan *p, int64_t *rounded,
-                             qnn_counts *counts)
+static void requantize_chunk(int64_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_plan *p,
+                             int64_t *rounded, qnn_counts *counts)
 {
     uint16_t words[CHUNK];
     const uint16_t *noise = 0;
@@ -101,26 +101,26 @@ static void spread_bias(const int64_t *bias, int64_t cols, int64_t at, int64_t n
     }
 }
 
-#define DEFINE_REQUANTIZE(suffix, type)                                                                                   \
-    void qnn_requantize_rows_##suffix(const type *acc, const int64_t *bias, int64_t index, int64_t rows, int64_t cols,    \
-                                      const qnn_target *t, void *out, qnn_counts *counts)                                 \
-    {                                                                                                                     \
-        int64_t sum[CHUNK], spread[CHUNK], rounded[CHUNK], n = rows * cols;                                               \
-        qnn_plan plan = qnn_make_plan(t);                                                                                 \
-        for (int64_t at = 0; at < n; at += CHUNK) {                                                                       \
-            int64_t m = n - at < CHUNK ? n - at : CHUNK;                                                                  \
-            for (int64_t i = 0; i < m; i++)                                                                               \
-                sum[i] = acc[at + i];                                                                                     \
-            if (bias)                                                                                                     \
-                spread_bias(bias, cols, at, m, spread);                                                                   \
-            requantize_chunk(sum, bias ? spread : 0, index + at, m, &plan, rounded, counts);                              \
-            store(rounded, at, m, t, out);                                                                                \
-        }                                                                                                                 \
-    }                                                                                                                     \
-    void qnn_requantize_##suffix(const type *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t,     \
-                                 void *out, qnn_counts *counts)                                                           \
-    {                                                                                                                     \
-        qnn_requantize_rows_##suffix(acc, bias, index, 1, n, t, out, counts);                                             \
+#define DEFINE_REQUANTIZE(suffix, type)                                                                                \
+    void qnn_requantize_rows_##suffix(const type *acc, const int64_t *bias, int64_t index, int64_t rows, int64_t cols, \
+                                      const qnn_target *t, void *out, qnn_counts *counts)                              \
+    {                                                                                                                  \
+        int64_t sum[CHUNK], spread[CHUNK], rounded[CHUNK], n = rows * cols;                                            \
+        qnn_plan plan = qnn_make_plan(t);                                                                              \
+        for (int64_t at = 0; at < n; at += CHUNK) {                                                                    \
+            int64_t m = n - at < CHUNK ? n - at : CHUNK;                                                               \
+            for (int64_t i = 0; i < m; i++)                                                                            \
+                sum[i] = acc[at + i];                                                                                  \
+            if (bias)                                                                                                  \
+                spread_bias(bias, cols, at, m, spread);                                                                \
+            requantize_chunk(sum, bias ? spread : 0, index + at, m, &plan, rounded, counts);                           \
+            store(rounded, at, m, t, out);                                                                             \
+        }                                                                                                              \
+    }                                                                                                                  \
+    void qnn_requantize_##suffix(const type *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t,  \
+                                 void *out, qnn_counts *counts)                                                        \
+    {                                                                                                                  \
+        qnn_requantize_rows_##suffix(acc, bias, index, 1, n, t, out, counts);                                          \
     }
 
 DEFINE_REQUANTIZE(s32, int32_t)

@@ -1,4 +1,5 @@
-/* The last step of every integer kernel: an exact accumulator becomes an n-bit integer, with one rounding and its counts. */
+/* The last step of every integer kernel: an exact accumulator becomes an n-bit integer, with one rounding and its
+ * counts. */
 #ifndef QNN_EPILOGUE_H
 #define QNN_EPILOGUE_H
 
@@ -56,13 +57,13 @@ static inline void qnn_counts_add(qnn_counts *to, const qnn_counts *from)
 
 static inline int qnn_target_bytes(const qnn_target *t) { return t->bits <= 8 ? 1 : 2; }
 
-/* Requantise n accumulators (one thread). Element i has the index `index + i` in the whole tensor, which addresses its noise.
-   bias may be NULL, else bias[i] is added to acc[i] first (no overflow whatever the two are). out is int8_t* for bits <= 8,
-   else int16_t*, and starts at this chunk. The counts are ADDED to *counts. acc and out may not overlap. */
-void qnn_requantize_s32(const int32_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t, void *out,
-                        qnn_counts *counts);
-void qnn_requantize_s64(const int64_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t, void *out,
-                        qnn_counts *counts);
+/* Requantise n accumulators (one thread). Element i has the index `index + i` in the whole tensor, which addresses its
+   noise. bias may be NULL, else bias[i] is added to acc[i] first (no overflow whatever the two are). out is int8_t* for
+   bits <= 8, else int16_t*, and starts at this chunk. The counts are ADDED to *counts. acc and out may not overlap. */
+void qnn_requantize_s32(const int32_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t,
+                        void *out, qnn_counts *counts);
+void qnn_requantize_s64(const int64_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t,
+                        void *out, qnn_counts *counts);
 /* The same for `rows` rows of `cols` elements that lie one behind the other; bias has cols entries (or is NULL). */
 void qnn_requantize_rows_s32(const int32_t *acc, const int64_t *bias, int64_t index, int64_t rows, int64_t cols,
                              const qnn_target *t, void *out, qnn_counts *counts);
@@ -70,10 +71,10 @@ void qnn_requantize_rows_s64(const int64_t *acc, const int64_t *bias, int64_t in
                              const qnn_target *t, void *out, qnn_counts *counts);
 
 /* The same bits with AVX2; only for a machine that has it (elsewhere than x86-64 these call the plain ones). */
-void qnn_requantize_s32_avx2(const int32_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t, void *out,
-                             qnn_counts *counts);
-void qnn_requantize_s64_avx2(const int64_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t, void *out,
-                             qnn_counts *counts);
+void qnn_requantize_s32_avx2(const int32_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t,
+                             void *out, qnn_counts *counts);
+void qnn_requantize_s64_avx2(const int64_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t,
+                             void *out, qnn_counts *counts);
 void qnn_requantize_rows_s32_avx2(const int32_t *acc, const int64_t *bias, int64_t index, int64_t rows, int64_t cols,
                                   const qnn_target *t, void *out, qnn_counts *counts);
 void qnn_requantize_rows_s64_avx2(const int64_t *acc, const int64_t *bias, int64_t index, int64_t rows, int64_t cols,

@@ -7,7 +7,11 @@
 
 #if QNN_X86
 
-enum { CHUNK = 1024, STEP = QNN_LANE_STEP, EXACT = 9 }; /* EXACT: shifts to the left, where no rule has anything to do */
+enum {
+    CHUNK = 1024,
+    STEP = QNN_LANE_STEP,
+    EXACT = 9
+}; /* EXACT: shifts to the left, where no rule has anything to do */
 
 typedef struct {
     __m128i shift, noise_right, noise_left;
@@ -72,8 +76,8 @@ QNN_AVX2_INLINE __m256i eight(__m256i v, __m128i words, const constants *k, int 
 }
 
 /* m accumulators, a multiple of STEP. */
-QNN_AVX2_INLINE void steps(const int32_t *acc, const uint16_t *noise, int64_t m, const constants *k, int rounding, int bytes,
-                           void *out, qnn_lane_counts *c)
+QNN_AVX2_INLINE void steps(const int32_t *acc, const uint16_t *noise, int64_t m, const constants *k, int rounding,
+                           int bytes, void *out, qnn_lane_counts *c)
 {
     for (int64_t i = 0; i < m; i += STEP) {
         __m256i y[4];
@@ -87,13 +91,13 @@ QNN_AVX2_INLINE void steps(const int32_t *acc, const uint16_t *noise, int64_t m,
     }
 }
 
-#define CASE(rule)                                          \
-    case rule:                                              \
-        steps(acc, noise, m, k, rule, bytes, out, c);       \
+#define CASE(rule)                                    \
+    case rule:                                        \
+        steps(acc, noise, m, k, rule, bytes, out, c); \
         break
 
-QNN_AVX2 static void steps_by_rule(const int32_t *acc, const uint16_t *noise, int64_t m, const constants *k, int rounding, int bytes,
-                                   void *out, qnn_lane_counts *c)
+QNN_AVX2 static void steps_by_rule(const int32_t *acc, const uint16_t *noise, int64_t m, const constants *k,
+                                   int rounding, int bytes, void *out, qnn_lane_counts *c)
 {
     switch (rounding) {
         CASE(QNN_NEAREST_EVEN);
@@ -144,9 +148,10 @@ QNN_AVX2 static int narrowed(const int64_t *acc, int64_t m, int32_t *out)
     return wrong == 0;
 }
 
-/* One chunk of at most CHUNK sums; a last part that fills no STEP is padded with zeros, which no count but `zero` sees. */
-QNN_AVX2 static void requantize_chunk(const int32_t *acc, int64_t index, int64_t m, const qnn_plan *p, const constants *k,
-                                      int rounding, void *out, qnn_lane_counts *c)
+/* One chunk of at most CHUNK sums; a last part that fills no STEP is padded with zeros, which no count but `zero` sees.
+ */
+QNN_AVX2 static void requantize_chunk(const int32_t *acc, int64_t index, int64_t m, const qnn_plan *p,
+                                      const constants *k, int rounding, void *out, qnn_lane_counts *c)
 {
     uint16_t noise[CHUNK];
     int bytes = qnn_target_bytes(p->target);
@@ -255,14 +260,14 @@ void qnn_requantize_rows_s64_avx2(const int64_t *acc, const int64_t *bias, int64
 
 #endif
 
-void qnn_requantize_s32_avx2(const int32_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t, void *out,
-                             qnn_counts *counts)
+void qnn_requantize_s32_avx2(const int32_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t,
+                             void *out, qnn_counts *counts)
 {
     qnn_requantize_rows_s32_avx2(acc, bias, index, bias ? 1 : n, bias ? n : 1, t, out, counts);
 }
 
-void qnn_requantize_s64_avx2(const int64_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t, void *out,
-                             qnn_counts *counts)
+void qnn_requantize_s64_avx2(const int64_t *acc, const int64_t *bias, int64_t index, int64_t n, const qnn_target *t,
+                             void *out, qnn_counts *counts)
 {
     qnn_requantize_rows_s64_avx2(acc, bias, index, bias ? 1 : n, bias ? n : 1, t, out, counts);
 }

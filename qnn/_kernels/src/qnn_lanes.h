@@ -33,8 +33,10 @@ QNN_AVX2_INLINE qnn_lane_limits qnn_make_lane_limits(int bits)
     return k;
 }
 
-/* Clips the rounded values y and counts; whole: their floors (clause EXP-1 looks at the unrounded value), zero: a mask. */
-QNN_AVX2_INLINE __m256i qnn_clip_lanes(__m256i y, __m256i whole, __m256i zero, const qnn_lane_limits *k, qnn_lane_counts *c)
+/* Clips the rounded values y and counts; whole: their floors (clause EXP-1 looks at the unrounded value), zero: a mask.
+ */
+QNN_AVX2_INLINE __m256i qnn_clip_lanes(__m256i y, __m256i whole, __m256i zero, const qnn_lane_limits *k,
+                                       qnn_lane_counts *c)
 {
     const __m256i size = _mm256_xor_si256(whole, _mm256_srai_epi32(whole, 31));
     const __m256i clipped = _mm256_max_epi32(_mm256_min_epi32(y, k->high), k->low);

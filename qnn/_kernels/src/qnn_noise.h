@@ -14,11 +14,12 @@ void qnn_philox_u16_avx2(uint64_t seed, uint32_t stream, uint32_t step, uint64_t
 void qnn_philox_u8(uint64_t seed, uint32_t stream, uint32_t step, uint64_t start, int64_t n, uint16_t *out);
 void qnn_philox_u8_avx2(uint64_t seed, uint32_t stream, uint32_t step, uint64_t start, int64_t n, uint16_t *out);
 
-/* The QNN_LFSR_PERIOD states of the register from state 1 on; taps is the mask of the bits that are XORed (bit 0 among them).
-   Returns the period reached: QNN_LFSR_PERIOD for a maximal set of taps. */
+/* The QNN_LFSR_PERIOD states of the register from state 1 on; taps is the mask of the bits that are XORed (bit 0 among
+   them). Returns the period reached: QNN_LFSR_PERIOD for a maximal set of taps. */
 int qnn_lfsr_table(uint32_t taps, uint16_t *table);
 
-/* The noise of elements index .. index+n-1 of the target's tensor, in u16 form (only the top noise_bits bits are set). */
+/* The noise of elements index .. index+n-1 of the target's tensor, in u16 form (only the top noise_bits bits are set).
+ */
 void qnn_noise_words(const qnn_target *t, int64_t index, int64_t n, uint16_t *out);
 void qnn_noise_words_avx2(const qnn_target *t, int64_t index, int64_t n, uint16_t *out);
 

@@ -64,9 +64,10 @@ QNN_AVX2 static void store_u8(const __m256i in[4], __m256i mask, uint16_t *out)
     }
 }
 
-/* Words start .. start+n-1 of which only the bits of `mask` are kept; per_block is 8 (16-bit words) or 16 (8-bit words). */
-QNN_AVX2 static void philox(uint64_t seed, uint32_t stream, uint32_t step, uint64_t start, int64_t n, int per_block, uint16_t mask,
-                            uint16_t *out)
+/* Words start .. start+n-1 of which only the bits of `mask` are kept; per_block is 8 (16-bit words) or 16 (8-bit
+ * words). */
+QNN_AVX2 static void philox(uint64_t seed, uint32_t stream, uint32_t step, uint64_t start, int64_t n, int per_block,
+                            uint16_t mask, uint16_t *out)
 {
     const __m256i masks = _mm256_set1_epi16((short)mask);
     uint64_t block = start / (uint64_t)per_block;
@@ -121,6 +122,9 @@ void qnn_philox_u8_avx2(uint64_t seed, uint32_t stream, uint32_t step, uint64_t 
     qnn_philox_u8(seed, stream, step, start, n, out);
 }
 
-void qnn_noise_words_avx2(const qnn_target *t, int64_t index, int64_t n, uint16_t *out) { qnn_noise_words(t, index, n, out); }
+void qnn_noise_words_avx2(const qnn_target *t, int64_t index, int64_t n, uint16_t *out)
+{
+    qnn_noise_words(t, index, n, out);
+}
 
 #endif

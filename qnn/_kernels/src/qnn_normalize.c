@@ -1,9 +1,11 @@
-/* Batch norm's two elementwise steps: integers in, float32 operations in the stated order, n bits out (clauses BN-5, BN-7). */
+/* Batch norm's two elementwise steps: integers in, float32 operations in the stated order, n bits out (clauses BN-5,
+ * BN-7). */
 #include <float.h>
 
 #include "qnn_blocks.h"
 
-/* Every float32 operation rounds to float32: a machine that keeps more (x87) cannot give the bits, so it gets no kernel. */
+/* Every float32 operation rounds to float32: a machine that keeps more (x87) cannot give the bits, so it gets no
+ * kernel. */
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
 #error "qnn needs float32 arithmetic without excess precision"
 #endif
@@ -59,7 +61,8 @@ QNN_BODY void normalize_grad_body(const float *a, const float *b, const float *c
         g[i] = sum + c[i];
     }
 }
-QNN_TWICE(normalize_grad, (const float *a, const float *b, const float *c, const float *x, int64_t n, float *g), (a, b, c, x, n, g))
+QNN_TWICE(normalize_grad, (const float *a, const float *b, const float *c, const float *x, int64_t n, float *g),
+          (a, b, c, x, n, g))
 
 static void quantize_part(const job *j, const float *y, int64_t at, int64_t m, qnn_tally *tally)
 {
@@ -67,7 +70,8 @@ static void quantize_part(const job *j, const float *y, int64_t at, int64_t m, q
         y, at, m, j->target, j->out + at * qnn_target_bytes(j->target), &tally->counts);
 }
 
-/* Factors repeated for parts that begin at the same column are made once: parts hold whole rows where rows are short. */
+/* Factors repeated for parts that begin at the same column are made once: parts hold whole rows where rows are short.
+ */
 static int is_new_pattern(const job *j, int64_t at, int64_t begin, int64_t m, int64_t filled)
 {
     return at == begin || j->cols > QNN_PART || m > filled;
@@ -122,12 +126,21 @@ int64_t qnn_normalize_tensor(const void *x, int x_bytes, const float *mean, cons
     return total.bad;
 }
 
-int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int x_bytes, const float *a, const float *b,
-                                  const float *c, int64_t rows, int64_t cols, const qnn_target *t, qnn_how how, void *out,
-                                  qnn_counts *counts)
+int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int x_bytes, const float *a,
+                                  const float *b, const float *c, int64_t rows, int64_t cols, const qnn_target *t,
+                                  qnn_how how, void *out, qnn_counts *counts)
 {
-    job j = {.g = g, .g_bytes = g_bytes, .x = x, .x_bytes = x_bytes, .a = a, .b = b, .c = c, .cols = cols, .target = t,
-             .avx2 = how.avx2, .out = out};
+    job j = {.g = g,
+             .g_bytes = g_bytes,
+             .x = x,
+             .x_bytes = x_bytes,
+             .a = a,
+             .b = b,
+             .c = c,
+             .cols = cols,
+             .target = t,
+             .avx2 = how.avx2,
+             .out = out};
     if (rows < 1 || cols < 1)
         return 0;
     qnn_tally total = qnn_run_blocks(rows, qnn_row_grain(cols), how, normalize_grad_block, &j);

@@ -10,7 +10,8 @@ typedef struct {
     void *y;
 } job;
 
-/* The places of a window along one axis that lie inside the input: first .. last-1, and the input position of place 0. */
+/* The places of a window along one axis that lie inside the input: first .. last-1, and the input position of place 0.
+ */
 typedef struct {
     int64_t first, last, origin;
 } span;
@@ -26,32 +27,33 @@ static inline span make_span(int64_t out, int64_t kernel, int64_t stride, int64_
 
 enum { LANES = 64 }; /* channels that are compared together */
 
-#define MAX_POOL_PIXEL(name, type)                                                                                         \
-    QNN_BODY void name##_body(const job *j, int64_t image, span ys, span xs, int64_t out)                                  \
-    {                                                                                                                      \
-        const qnn_pool *p = &j->p;                                                                                         \
-        for (int64_t c = 0; c < p->channels; c += LANES) {                                                                 \
-            int64_t n = p->channels - c < LANES ? p->channels - c : LANES;                                                 \
-            type best[LANES], place[LANES]; /* the place as a number of the same width, so that one mask serves both */    \
-            int first = 1;                                                                                                 \
-            for (int64_t ky = ys.first; ky < ys.last; ky++)                                                                \
-                for (int64_t kx = xs.first; kx < xs.last; kx++) {                                                          \
-                    int64_t at = ((image * p->h + ys.origin + ky) * p->w + xs.origin + kx) * p->channels + c;              \
-                    const type *x = (const type *)j->x + at;                                                               \
-                    type here = (type)(ky * p->kw + kx - 128);                                                             \
-                    for (int64_t i = 0; i < n; i++) {                                                                      \
-                        int wins = first || x[i] > best[i];                                                                \
-                        best[i] = wins ? x[i] : best[i];                                                                   \
-                        place[i] = wins ? here : place[i];                                                                 \
-                    }                                                                                                      \
-                    first = 0;                                                                                             \
-                }                                                                                                          \
-            for (int64_t i = 0; i < n; i++) {                                                                              \
-                ((type *)j->y)[out + c + i] = best[i];                                                                     \
-                j->index[out + c + i] = place[i] + 128;                                                                    \
-            }                                                                                                              \
-        }                                                                                                                  \
-    }                                                                                                                      \
+#define MAX_POOL_PIXEL(name, type)                                                                            \
+    QNN_BODY void name##_body(const job *j, int64_t image, span ys, span xs, int64_t out)                     \
+    {                                                                                                         \
+        const qnn_pool *p = &j->p;                                                                            \
+        for (int64_t c = 0; c < p->channels; c += LANES) {                                                    \
+            int64_t n = p->channels - c < LANES ? p->channels - c : LANES;                                    \
+            type best[LANES],                                                                                 \
+                place[LANES]; /* the place as a number of the same width, so that one mask serves both */     \
+            int first = 1;                                                                                    \
+            for (int64_t ky = ys.first; ky < ys.last; ky++)                                                   \
+                for (int64_t kx = xs.first; kx < xs.last; kx++) {                                             \
+                    int64_t at = ((image * p->h + ys.origin + ky) * p->w + xs.origin + kx) * p->channels + c; \
+                    const type *x = (const type *)j->x + at;                                                  \
+                    type here = (type)(ky * p->kw + kx - 128);                                                \
+                    for (int64_t i = 0; i < n; i++) {                                                         \
+                        int wins = first || x[i] > best[i];                                                   \
+                        best[i] = wins ? x[i] : best[i];                                                      \
+                        place[i] = wins ? here : place[i];                                                    \
+                    }                                                                                         \
+                    first = 0;                                                                                \
+                }                                                                                             \
+            for (int64_t i = 0; i < n; i++) {                                                                 \
+                ((type *)j->y)[out + c + i] = best[i];                                                        \
+                j->index[out + c + i] = place[i] + 128;                                                       \
+            }                                                                                                 \
+        }                                                                                                     \
+    }                                                                                                         \
     QNN_TWICE(name, (const job *j, int64_t image, span ys, span xs, int64_t out), (j, image, ys, xs, out))
 
 MAX_POOL_PIXEL(max_s8, int8_t)
@@ -76,8 +78,8 @@ QNN_BODY void sum_pixel_body(const job *j, int64_t image, span ys, span xs, int6
 }
 QNN_TWICE(sum_pixel, (const job *j, int64_t image, span ys, span xs, int64_t out), (j, image, ys, xs, out))
 
-/* Adds one output's gradient to the inputs of its window: to all of them, or where `winner` names the place. A winner that
-   names no place of the window (padding, or nonsense) is added nowhere. */
+/* Adds one output's gradient to the inputs of its window: to all of them, or where `winner` names the place. A winner
+   that names no place of the window (padding, or nonsense) is added nowhere. */
 QNN_BODY void grad_pixel_body(const job *j, int64_t image, span ys, span xs, int64_t out)
 {
     const qnn_pool *p = &j->p;

@@ -1,4 +1,5 @@
-/* float32 to n bits in plain C, from the bits of the number: no float arithmetic, so no mode of the processor matters. */
+/* float32 to n bits in plain C, from the bits of the number: no float arithmetic, so no mode of the processor matters.
+ */
 #include "qnn_blocks.h"
 #include "qnn_noise.h"
 #include "qnn_round.h"

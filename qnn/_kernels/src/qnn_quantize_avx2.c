@@ -1,4 +1,5 @@
-/* float32 to n bits with AVX2, up to 14 bits: x * 2^16 floored in float32 where that is exact, all the rest in integers. */
+/* float32 to n bits with AVX2, up to 14 bits: x * 2^16 floored in float32 where that is exact, all the rest in
+ * integers. */
 #include <string.h>
 
 #include "qnn_elem.h"
@@ -27,7 +28,8 @@ QNN_AVX2_INLINE __m256i round_16(__m256i v, __m256i tail, __m128i words, int rou
     const __m256i ceil = _mm256_srai_epi32(_mm256_add_epi32(above, _mm256_set1_epi32(65535)), 16);
     switch (rounding) {
     case QNN_NEAREST_EVEN: /* at a tie exactly one of the two is even */
-        return _mm256_blendv_epi8(up, down, _mm256_cmpeq_epi32(_mm256_and_si256(up, _mm256_set1_epi32(1)), _mm256_set1_epi32(1)));
+        return _mm256_blendv_epi8(up, down,
+                                  _mm256_cmpeq_epi32(_mm256_and_si256(up, _mm256_set1_epi32(1)), _mm256_set1_epi32(1)));
     case QNN_NEAREST_AWAY:
         return _mm256_blendv_epi8(up, down, negative);
     case QNN_NEAREST_UP:
@@ -52,7 +54,8 @@ QNN_AVX2_INLINE __m256i eight(__m256 x, __m128i words, int rounding, state *k)
     const __m256i bits = _mm256_castps_si256(x);
     const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(INT32_MAX));
     const __m256i zero = _mm256_cmpeq_epi32(magnitude, _mm256_setzero_si256());
-    /* Beyond +-2^14 every format of up to 14 bits saturates, so the clamp changes nothing and the product stays exact. */
+    /* Beyond +-2^14 every format of up to 14 bits saturates, so the clamp changes nothing and the product stays exact.
+     */
     __m256 step = _mm256_mul_ps(x, k->scale);
     step = _mm256_max_ps(_mm256_min_ps(step, _mm256_set1_ps(16384.0f)), _mm256_set1_ps(-16384.0f));
     step = _mm256_mul_ps(step, _mm256_set1_ps(65536.0f));
@@ -69,7 +72,8 @@ QNN_AVX2_INLINE __m256i eight(__m256 x, __m128i words, int rounding, state *k)
 }
 
 /* m values, a multiple of STEP. */
-QNN_AVX2_INLINE void steps(const float *x, const uint16_t *noise, int64_t m, int rounding, int bytes, void *out, state *k)
+QNN_AVX2_INLINE void steps(const float *x, const uint16_t *noise, int64_t m, int rounding, int bytes, void *out,
+                           state *k)
 {
     for (int64_t i = 0; i < m; i += STEP) {
         __m256i y[4];
@@ -83,12 +87,13 @@ QNN_AVX2_INLINE void steps(const float *x, const uint16_t *noise, int64_t m, int
     }
 }
 
-#define CASE(rule)                                        \
-    case rule:                                            \
-        steps(x, noise, m, rule, bytes, out, k);       \
+#define CASE(rule)                               \
+    case rule:                                   \
+        steps(x, noise, m, rule, bytes, out, k); \
         break
 
-QNN_AVX2 static void steps_by_rule(const float *x, const uint16_t *noise, int64_t m, int rounding, int bytes, void *out, state *k)
+QNN_AVX2 static void steps_by_rule(const float *x, const uint16_t *noise, int64_t m, int rounding, int bytes, void *out,
+                                   state *k)
 {
     switch (rounding) {
         CASE(QNN_NEAREST_EVEN);
@@ -103,7 +108,8 @@ QNN_AVX2 static void steps_by_rule(const float *x, const uint16_t *noise, int64_
     }
 }
 
-QNN_AVX2 static int64_t quantize(const float *x, int64_t index, int64_t n, const qnn_target *t, char *out, qnn_counts *counts)
+QNN_AVX2 static int64_t quantize(const float *x, int64_t index, int64_t n, const qnn_target *t, char *out,
+                                 qnn_counts *counts)
 {
     /* 2^-e is a normal number for every allowed exponent. */
     state k = {_mm256_castsi256_ps(_mm256_set1_epi32((127 - t->exponent_shift) << 23)), qnn_make_lane_limits(t->bits),
@@ -133,7 +139,8 @@ QNN_AVX2 static int64_t quantize(const float *x, int64_t index, int64_t n, const
     return -qnn_sum_lanes(k.bad);
 }
 
-int64_t qnn_quantize_chunk_avx2(const float *x, int64_t index, int64_t n, const qnn_target *t, void *out, qnn_counts *counts)
+int64_t qnn_quantize_chunk_avx2(const float *x, int64_t index, int64_t n, const qnn_target *t, void *out,
+                                qnn_counts *counts)
 {
     if (t->bits > MOST_BITS || t->exponent_shift < -64 || t->exponent_shift > 63)
         return qnn_quantize_chunk(x, index, n, t, out, counts);
@@ -142,7 +149,8 @@ int64_t qnn_quantize_chunk_avx2(const float *x, int64_t index, int64_t n, const 
 
 #else
 
-int64_t qnn_quantize_chunk_avx2(const float *x, int64_t index, int64_t n, const qnn_target *t, void *out, qnn_counts *counts)
+int64_t qnn_quantize_chunk_avx2(const float *x, int64_t index, int64_t n, const qnn_target *t, void *out,
+                                qnn_counts *counts)
 {
     return qnn_quantize_chunk(x, index, n, t, out, counts);
 }

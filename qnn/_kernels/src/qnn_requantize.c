@@ -14,7 +14,8 @@ typedef struct {
     char *out;
 } job;
 
-/* Requantises the part of the tensor that starts at flat position `at`: whole rows or a piece of one (see qnn_next_part). */
+/* Requantises the part of the tensor that starts at flat position `at`: whole rows or a piece of one (see
+ * qnn_next_part). */
 static void emit(const job *j, const void *acc, int wide, int64_t at, int64_t m, qnn_tally *tally)
 {
     void *out = j->out + at * qnn_target_bytes(j->target);
@@ -23,9 +24,11 @@ static void emit(const job *j, const void *acc, int wide, int64_t at, int64_t m,
     if (!bias)
         rows = m, cols = 1;
     if (wide)
-        (j->avx2 ? qnn_requantize_rows_s64_avx2 : qnn_requantize_rows_s64)(acc, bias, at, rows, cols, j->target, out, &tally->counts);
+        (j->avx2 ? qnn_requantize_rows_s64_avx2 : qnn_requantize_rows_s64)(acc, bias, at, rows, cols, j->target, out,
+                                                                           &tally->counts);
     else
-        (j->avx2 ? qnn_requantize_rows_s32_avx2 : qnn_requantize_rows_s32)(acc, bias, at, rows, cols, j->target, out, &tally->counts);
+        (j->avx2 ? qnn_requantize_rows_s32_avx2 : qnn_requantize_rows_s32)(acc, bias, at, rows, cols, j->target, out,
+                                                                           &tally->counts);
 }
 
 static void widen(const void *x, int bytes, int64_t n, int32_t *out)
@@ -53,10 +56,11 @@ static void requantize_block(const void *context, int64_t begin, int64_t end, qn
     }
 }
 
-void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, int64_t rows, int64_t cols, const qnn_target *t,
-                           qnn_how how, void *out, qnn_counts *counts)
+void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, int64_t rows, int64_t cols,
+                           const qnn_target *t, qnn_how how, void *out, qnn_counts *counts)
 {
-    job j = {.x = acc, .bytes = acc_bytes, .bias = bias, .cols = bias ? cols : 1, .target = t, .avx2 = how.avx2, .out = out};
+    job j = {
+        .x = acc, .bytes = acc_bytes, .bias = bias, .cols = bias ? cols : 1, .target = t, .avx2 = how.avx2, .out = out};
     int64_t items = bias ? rows : rows * cols;
     qnn_tally total = qnn_run_blocks(items, qnn_row_grain(j.cols), how, requantize_block, &j);
     qnn_counts_add(counts, &total.counts);
@@ -72,7 +76,8 @@ QNN_BODY void multiply_body(const void *x, int bytes, const int32_t *factor, int
         for (int64_t i = 0; i < n; i++)
             out[i] = ((const int16_t *)x)[i] * factor[i];
 }
-QNN_TWICE(multiply, (const void *x, int bytes, const int32_t *factor, int64_t n, int32_t *out), (x, bytes, factor, n, out))
+QNN_TWICE(multiply, (const void *x, int bytes, const int32_t *factor, int64_t n, int32_t *out),
+          (x, bytes, factor, n, out))
 
 static void scale_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
@@ -83,8 +88,8 @@ static void scale_block(const void *context, int64_t begin, int64_t end, qnn_tal
         for (int64_t i = 0, run; i < m; i += run) {
             int64_t column = (at + i) % j->cols;
             run = j->cols - column < m - i ? j->cols - column : m - i;
-            (j->avx2 ? multiply_avx2 : multiply_c)((const char *)j->x + (at + i) * j->bytes, j->bytes, j->gamma + column, run,
-                                                   product + i);
+            (j->avx2 ? multiply_avx2 : multiply_c)((const char *)j->x + (at + i) * j->bytes, j->bytes,
+                                                   j->gamma + column, run, product + i);
         }
         emit(j, product, 0, at, m, tally);
     }
@@ -93,7 +98,14 @@ static void scale_block(const void *context, int64_t begin, int64_t end, qnn_tal
 void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const int64_t *bias, int64_t rows, int64_t cols,
                       const qnn_target *t, qnn_how how, void *out, qnn_counts *counts)
 {
-    job j = {.x = x, .bytes = x_bytes, .gamma = gamma, .bias = bias, .cols = cols, .target = t, .avx2 = how.avx2, .out = out};
+    job j = {.x = x,
+             .bytes = x_bytes,
+             .gamma = gamma,
+             .bias = bias,
+             .cols = cols,
+             .target = t,
+             .avx2 = how.avx2,
+             .out = out};
     if (rows < 1 || cols < 1)
         return;
     qnn_tally total = qnn_run_blocks(rows, qnn_row_grain(cols), how, scale_block, &j);
@@ -101,20 +113,20 @@ void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const in
 }
 
 /* sum (+)= x * 2^shift; the caller's bound keeps all sums within the type. */
-#define ADD_TERM(name, sum_type)                                                                                         \
-    QNN_BODY void name##_body(const void *x, int bytes, int shift, int first, int64_t n, sum_type *sum)                   \
-    {                                                                                                                    \
-        const sum_type factor = (sum_type)((sum_type)1 << shift);                                                        \
-        if (first)                                                                                                       \
-            memset(sum, 0, (size_t)n * sizeof *sum);                                                                     \
-        if (bytes == 1)                                                                                                  \
-            for (int64_t i = 0; i < n; i++)                                                                              \
-                sum[i] += ((const int8_t *)x)[i] * factor;                                                               \
-        else                                                                                                             \
-            for (int64_t i = 0; i < n; i++)                                                                              \
-                sum[i] += ((const int16_t *)x)[i] * factor;                                                              \
-    }                                                                                                                    \
-    QNN_TWICE(name, (const void *x, int bytes, int shift, int first, int64_t n, sum_type *sum),                           \
+#define ADD_TERM(name, sum_type)                                                                        \
+    QNN_BODY void name##_body(const void *x, int bytes, int shift, int first, int64_t n, sum_type *sum) \
+    {                                                                                                   \
+        const sum_type factor = (sum_type)((sum_type)1 << shift);                                       \
+        if (first)                                                                                      \
+            memset(sum, 0, (size_t)n * sizeof *sum);                                                    \
+        if (bytes == 1)                                                                                 \
+            for (int64_t i = 0; i < n; i++)                                                             \
+                sum[i] += ((const int8_t *)x)[i] * factor;                                              \
+        else                                                                                            \
+            for (int64_t i = 0; i < n; i++)                                                             \
+                sum[i] += ((const int16_t *)x)[i] * factor;                                             \
+    }                                                                                                   \
+    QNN_TWICE(name, (const void *x, int bytes, int shift, int first, int64_t n, sum_type *sum),         \
               (x, bytes, shift, first, n, sum))
 
 ADD_TERM(add_s32, int32_t)

@@ -1,4 +1,5 @@
-/* The rounding rules on (floor, remainder), and the exact value of one accumulator as such a pair: clauses RND and REQ. */
+/* The rounding rules on (floor, remainder), and the exact value of one accumulator as such a pair: clauses RND and REQ.
+ */
 #ifndef QNN_ROUND_H
 #define QNN_ROUND_H
 
@@ -33,7 +34,8 @@ static inline qnn_plan qnn_make_plan(const qnn_target *t)
 }
 
 /* 1 if the value whole + (rest + tail) / 2^shift rounds up from `whole`, else 0. rest < 2^shift, 1 <= shift <= 63;
-   sticky: a tail in (0, 1) is there; u: the noise word (STOCHASTIC only). Exact values (rest = 0, no tail) never move. */
+   sticky: a tail in (0, 1) is there; u: the noise word (STOCHASTIC only). Exact values (rest = 0, no tail) never move.
+ */
 static inline int64_t qnn_round_up(int64_t whole, uint64_t rest, unsigned sticky, int shift, int rounding, uint32_t u)
 {
     uint64_t half = (uint64_t)1 << (shift - 1);
@@ -66,7 +68,8 @@ static inline int64_t qnn_round_up(int64_t whole, uint64_t rest, unsigned sticky
 static inline int64_t qnn_clamp_far(int64_t v) { return v > QNN_FAR ? QNN_FAR : (v < -QNN_FAR ? -QNN_FAR : v); }
 
 /* Rounds, clips and counts the value (v + tail) / 2^shift, 0 <= shift <= 63. */
-static inline int64_t qnn_finish(int64_t v, unsigned sticky, int shift, const qnn_plan *p, uint32_t u, qnn_counts *counts)
+static inline int64_t qnn_finish(int64_t v, unsigned sticky, int shift, const qnn_plan *p, uint32_t u,
+                                 qnn_counts *counts)
 {
     int64_t whole = QNN_ASR(v, shift), size = whole ^ QNN_ASR(whole, 63), y = whole;
     if (shift > 0)
@@ -78,9 +81,9 @@ static inline int64_t qnn_finish(int64_t v, unsigned sticky, int shift, const qn
     return clipped;
 }
 
-/* v / (divisor * 2^shift) with an odd divisor > 1 as (*v + tail) / 2^(*shift): floor division, then as many further binary
-   digits of the remainder as a rounding looks at (16, the width of a noise word). sticky in: a further half in *v; returns
-   whether a tail is left. A quotient that is far beyond every limit is not followed further. */
+/* v / (divisor * 2^shift) with an odd divisor > 1 as (*v + tail) / 2^(*shift): floor division, then as many further
+   binary digits of the remainder as a rounding looks at (16, the width of a noise word). sticky in: a further half in
+   *v; returns whether a tail is left. A quotient that is far beyond every limit is not followed further. */
 static inline unsigned qnn_divide(int64_t *v, unsigned sticky, int *shift, int64_t divisor)
 {
     int64_t quotient = *v / divisor, remainder = *v % divisor;

@@ -1,7 +1,7 @@
 /* Power-of-two weights from packed codes: products made of shifts, negations and additions only (clause POW-3).
  *
- * This is the plain path, kept as real shifts so that shifting and multiplying can be compared. The AVX2 path decodes the
- * codes (qnn_pow2_weights) and multiplies; the integers are the same. */
+ * This is the plain path, kept as real shifts so that shifting and multiplying can be compared. The AVX2 path decodes
+ * the codes (qnn_pow2_weights) and multiplies; the integers are the same. */
 #include <stdlib.h>
 
 #include "qnn_blocks.h"
@@ -47,7 +47,8 @@ static void decode(const uint8_t *packed, int bits, int64_t rows, int64_t k, shi
         }
 }
 
-/* One term. The shift is made on the unsigned representation: shifting a negative number to the left is undefined in C. */
+/* One term. The shift is made on the unsigned representation: shifting a negative number to the left is undefined in C.
+ */
 static inline int32_t term(int32_t x, unsigned shift, int32_t keep, int32_t negate)
 {
     int32_t shifted = (int32_t)((uint32_t)x << shift);
@@ -55,13 +56,13 @@ static inline int32_t term(int32_t x, unsigned shift, int32_t keep, int32_t nega
 }
 
 /* |x << shift| is at most 2^15 * 2^14, so a term fits int32; the sum is int32 only where the caller's bound says so. */
-#define SHIFT_DOT(name, sum_type)                                                                                   \
-    QNN_BODY sum_type name(const int32_t *x, shifts w, int64_t at, int64_t k)                                        \
-    {                                                                                                               \
-        sum_type sum = 0;                                                                                           \
-        for (int64_t i = 0; i < k; i++)                                                                             \
-            sum += term(x[i], w.shift[at + i], w.keep[at + i], w.negate[at + i]);                                   \
-        return sum;                                                                                                 \
+#define SHIFT_DOT(name, sum_type)                                                 \
+    QNN_BODY sum_type name(const int32_t *x, shifts w, int64_t at, int64_t k)     \
+    {                                                                             \
+        sum_type sum = 0;                                                         \
+        for (int64_t i = 0; i < k; i++)                                           \
+            sum += term(x[i], w.shift[at + i], w.keep[at + i], w.negate[at + i]); \
+        return sum;                                                               \
     }
 SHIFT_DOT(dot_s32, int32_t)
 SHIFT_DOT(dot_s64, int64_t)
@@ -87,7 +88,8 @@ static void gather(const job *j, int64_t image, int64_t oy, int64_t ox, int64_t 
     const qnn_window *w = j->window;
     for (int64_t ky = 0; ky < w->kh; ky++)
         for (int64_t kx = 0; kx < w->kw; kx++, patch += n) {
-            int64_t y = oy * w->stride_y - w->pad_y + ky * w->dilation_y, x = ox * w->stride_x - w->pad_x + kx * w->dilation_x;
+            int64_t y = oy * w->stride_y - w->pad_y + ky * w->dilation_y,
+                    x = ox * w->stride_x - w->pad_x + kx * w->dilation_x;
             int inside = y >= 0 && y < w->h && x >= 0 && x < w->w;
             int64_t at = ((image * w->h + y) * w->w + x) * w->channels + first;
             for (int64_t c = 0; c < n; c++)
@@ -130,8 +132,10 @@ static void shift_block(void *context, int64_t begin, int64_t end, int worker)
 
 static int run(job *j, const uint8_t *packed, int bits, int64_t rows, qnn_how how)
 {
-    int64_t weights = j->filters * j->k, work = weights / (j->window ? j->window->groups : 1) + 1, grain = (1 << 18) / work + 1;
-    int threads = how.threads < QNN_WORKERS ? how.threads : QNN_WORKERS, workers = qnn_workers((rows + grain - 1) / grain, threads);
+    int64_t weights = j->filters * j->k, work = weights / (j->window ? j->window->groups : 1) + 1,
+            grain = (1 << 18) / work + 1;
+    int threads = how.threads < QNN_WORKERS ? how.threads : QNN_WORKERS,
+        workers = qnn_workers((rows + grain - 1) / grain, threads);
     uint8_t *memory = malloc((size_t)(3 * weights) + 1);
     j->scratch = malloc((size_t)workers * (size_t)(j->k + 16) * sizeof *j->scratch);
     if (memory && j->scratch) {
@@ -148,15 +152,15 @@ static int run(job *j, const uint8_t *packed, int bits, int64_t rows, qnn_how ho
     return failed;
 }
 
-int qnn_shift_gemm(const void *x, int x_bytes, const uint8_t *packed, int bits, int64_t m, int64_t n, int64_t k, int wide, qnn_how how,
-                   void *y)
+int qnn_shift_gemm(const void *x, int x_bytes, const uint8_t *packed, int bits, int64_t m, int64_t n, int64_t k,
+                   int wide, qnn_how how, void *y)
 {
     job j = {.x = x, .bytes = x_bytes, .wide = wide, .k = k, .filters = n, .y = y};
     return run(&j, packed, bits, m, how);
 }
 
-int qnn_shift_conv2d(const qnn_window *window, const void *x, int x_bytes, const uint8_t *packed, int bits, int wide, qnn_how how,
-                     void *y)
+int qnn_shift_conv2d(const qnn_window *window, const void *x, int x_bytes, const uint8_t *packed, int bits, int wide,
+                     qnn_how how, void *y)
 {
     int64_t k = window->kh * window->kw * (window->channels / window->groups);
     job j = {.window = window, .x = x, .bytes = x_bytes, .wide = wide, .k = k, .filters = window->filters, .y = y};

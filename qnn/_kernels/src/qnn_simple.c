@@ -11,14 +11,14 @@ typedef struct {
     void *out;
 } job;
 
-#define CLIP(type)                                               \
-    do {                                                         \
-        const type *from = (const type *)x + begin;              \
+#define CLIP(type)                                                       \
+    do {                                                                 \
+        const type *from = (const type *)x + begin;                      \
         type *to = (type *)out + begin, lo = (type)low, hi = (type)high; \
-        for (int64_t i = 0; i < end - begin; i++) {              \
-            type v = from[i] < lo ? lo : from[i];                \
-            to[i] = v > hi ? hi : v;                             \
-        }                                                        \
+        for (int64_t i = 0; i < end - begin; i++) {                      \
+            type v = from[i] < lo ? lo : from[i];                        \
+            to[i] = v > hi ? hi : v;                                     \
+        }                                                                \
     } while (0)
 
 QNN_BODY void clip_body(const void *x, int bytes, int64_t begin, int64_t end, int32_t low, int32_t high, void *out)
@@ -44,16 +44,17 @@ void qnn_clip_tensor(const void *x, int bytes, int64_t n, int32_t low, int32_t h
     qnn_run_blocks(n, 4 * QNN_GRAIN, how, clip_block, &j);
 }
 
-#define RELU_GRAD(g_type, y_type)                                          \
-    do {                                                                   \
-        const g_type *gradient = (const g_type *)g + begin;                \
-        const y_type *output = (const y_type *)y + begin;                  \
-        g_type *to = (g_type *)out + begin;                                \
-        for (int64_t i = 0; i < end - begin; i++)                          \
-            to[i] = output[i] > 0 ? gradient[i] : 0;                       \
+#define RELU_GRAD(g_type, y_type)                           \
+    do {                                                    \
+        const g_type *gradient = (const g_type *)g + begin; \
+        const y_type *output = (const y_type *)y + begin;   \
+        g_type *to = (g_type *)out + begin;                 \
+        for (int64_t i = 0; i < end - begin; i++)           \
+            to[i] = output[i] > 0 ? gradient[i] : 0;        \
     } while (0)
 
-QNN_BODY void relu_grad_body(const void *g, int g_bytes, const void *y, int y_bytes, int64_t begin, int64_t end, void *out)
+QNN_BODY void relu_grad_body(const void *g, int g_bytes, const void *y, int y_bytes, int64_t begin, int64_t end,
+                             void *out)
 {
     if (g_bytes == 1 && y_bytes == 1)
         RELU_GRAD(int8_t, int8_t);
@@ -80,16 +81,16 @@ void qnn_relu_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes
     qnn_run_blocks(n, 4 * QNN_GRAIN, how, relu_grad_block, &j);
 }
 
-#define RANGE(type)                                  \
-    do {                                             \
-        const type *v = (const type *)x + begin;     \
-        type low = v[0], high = v[0];                \
-        for (int64_t i = 0; i < end - begin; i++) {  \
-            low = v[i] < low ? v[i] : low;           \
-            high = v[i] > high ? v[i] : high;        \
-        }                                            \
-        found[0] = low;                              \
-        found[1] = high;                             \
+#define RANGE(type)                                 \
+    do {                                            \
+        const type *v = (const type *)x + begin;    \
+        type low = v[0], high = v[0];               \
+        for (int64_t i = 0; i < end - begin; i++) { \
+            low = v[i] < low ? v[i] : low;          \
+            high = v[i] > high ? v[i] : high;       \
+        }                                           \
+        found[0] = low;                             \
+        found[1] = high;                            \
     } while (0)
 
 QNN_BODY void range_body(const void *x, int bytes, int64_t begin, int64_t end, int64_t found[2])
@@ -103,7 +104,8 @@ QNN_BODY void range_body(const void *x, int bytes, int64_t begin, int64_t end, i
     else
         RANGE(int64_t);
 }
-QNN_TWICE(range, (const void *x, int bytes, int64_t begin, int64_t end, int64_t found[2]), (x, bytes, begin, end, found))
+QNN_TWICE(range, (const void *x, int bytes, int64_t begin, int64_t end, int64_t found[2]),
+          (x, bytes, begin, end, found))
 
 static void range_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
@@ -140,7 +142,8 @@ QNN_BODY void float_range_body(const float *x, int64_t begin, int64_t end, int64
     found[1] = high;
     *bad += wrong;
 }
-QNN_TWICE(float_range, (const float *x, int64_t begin, int64_t end, int64_t found[2], int64_t *bad), (x, begin, end, found, bad))
+QNN_TWICE(float_range, (const float *x, int64_t begin, int64_t end, int64_t found[2], int64_t *bad),
+          (x, begin, end, found, bad))
 
 static void float_range_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {

@@ -1,4 +1,5 @@
-/* Products of +-1 vectors as popcounts, bit planes, packing: k - 2 * popcount(a xor b) over the true length (BIN-1 to BIN-5). */
+/* Products of +-1 vectors as popcounts, bit planes, packing: k - 2 * popcount(a xor b) over the true length (BIN-1 to
+ * BIN-5). */
 #include "qnn_xnor.h"
 
 #include <stdlib.h>
@@ -147,9 +148,16 @@ int qnn_xnor_conv2d(const qnn_window *window, const uint64_t *x, const uint64_t 
 {
     int64_t pixel = qnn_words(window->channels), words = window->kh * window->kw * pixel;
     uint64_t *weights = masked_copy(w, window->filters * words, pixel, qnn_last_mask(window->channels));
-    job j = {.window = window, .a = x, .b = weights, .avx2 = how.avx2, .rows = window->filters,
-             .k = window->kh * window->kw * window->channels, .words = words, .pixel_words = pixel,
-             .fill = pad ? ~(uint64_t)0 : 0, .y = y};
+    job j = {.window = window,
+             .a = x,
+             .b = weights,
+             .avx2 = how.avx2,
+             .rows = window->filters,
+             .k = window->kh * window->kw * window->channels,
+             .words = words,
+             .pixel_words = pixel,
+             .fill = pad ? ~(uint64_t)0 : 0,
+             .y = y};
     int failed = !weights || run(&j, window->images * window->oh * window->ow, words, how, xnor_block);
     free(weights);
     return failed;

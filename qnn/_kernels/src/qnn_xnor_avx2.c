@@ -9,7 +9,8 @@
 /* Ones per 64-bit lane. */
 QNN_AVX2_INLINE __m256i ones(__m256i v)
 {
-    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2,
+                                           2, 3, 2, 3, 3, 4);
     const __m256i low = _mm256_set1_epi8(15);
     __m256i counts = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(v, low)),
                                      _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
@@ -63,7 +64,8 @@ QNN_AVX2_INLINE uint32_t signs_s32(const int32_t *x)
     return bits;
 }
 
-/* From the bits of float32: 1 unless negative, and -0 is not negative. NaN, whose magnitude is above infinity, is reported. */
+/* From the bits of float32: 1 unless negative, and -0 is not negative. NaN, whose magnitude is above infinity, is
+ * reported. */
 QNN_AVX2_INLINE uint32_t signs_f32(const float *x, __m256i *nan)
 {
     uint32_t bits = 0;
@@ -72,7 +74,8 @@ QNN_AVX2_INLINE uint32_t signs_f32(const float *x, __m256i *nan)
         __m256i minus_zero = _mm256_cmpeq_epi32(v, _mm256_set1_epi32(INT32_MIN));
         __m256i size = _mm256_and_si256(v, _mm256_set1_epi32(INT32_MAX));
         *nan = _mm256_or_si256(*nan, _mm256_cmpgt_epi32(size, _mm256_set1_epi32(0x7F800000)));
-        bits |= ((uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_andnot_si256(minus_zero, v))) ^ 0xFFu) << 8 * i;
+        bits |= ((uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_andnot_si256(minus_zero, v))) ^ 0xFFu)
+                << 8 * i;
     }
     return bits;
 }
@@ -103,6 +106,9 @@ QNN_AVX2 int64_t qnn_pack_row_avx2(const void *x, int type, int64_t n, uint64_t 
 
 int64_t qnn_popcount_xor_avx2(const uint64_t *a, const uint64_t *b, int64_t n) { return qnn_popcount_xor(a, b, n); }
 int64_t qnn_popcount_and_avx2(const uint64_t *a, const uint64_t *b, int64_t n) { return qnn_popcount_and(a, b, n); }
-int64_t qnn_pack_row_avx2(const void *x, int type, int64_t n, uint64_t *words) { return qnn_pack_row(x, type, n, words); }
+int64_t qnn_pack_row_avx2(const void *x, int type, int64_t n, uint64_t *words)
+{
+    return qnn_pack_row(x, type, n, words);
+}
 
 #endif

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import __version__
-from qnn.chain import hash_arrays
 from qnn.errors import CheckpointError
-from qnn.files import write_atomically, write_failed
+from qnn.training.chain import hash_arrays
+from qnn.training.files import write_atomically, write_failed
 
 FORMAT = 1
 CHECKPOINT = "checkpoint.safetensors"

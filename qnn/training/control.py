@@ -9,13 +9,13 @@ from typing import Any
 
 from qnn import _kernels
 from qnn import data as qnn_data
-from qnn.config import TrainConfig
 from qnn.errors import ConfigError
-from qnn.evaluation import Evaluation, evaluate
-from qnn.lock import FolderLock
-from qnn.runs import RunFolder, output_folder
-from qnn.session import OnEvent, Result, Session
-from qnn.trainer import Trainer
+from qnn.training.config import TrainConfig
+from qnn.training.evaluation import Evaluation, evaluate
+from qnn.training.lock import FolderLock
+from qnn.training.runs import RunFolder, output_folder
+from qnn.training.session import OnEvent, Result, Session
+from qnn.training.trainer import Trainer
 
 __all__ = ["Evaluation", "Result", "evaluate", "resume", "runtime", "train"]
 
@@ -30,7 +30,7 @@ def train(config: TrainConfig, *, resume: bool = False, on_event: OnEvent | None
     resume : bool
         Go on from the newest checkpoint of ``config.out``.
     on_event : callable, optional
-        Gets each event that goes to ``metrics.jsonl`` (see :mod:`qnn.runs`).
+        Gets each event that goes to ``metrics.jsonl`` (see :mod:`qnn.training.runs`).
 
     Returns
     -------

@@ -46,7 +46,7 @@ class Evaluation:
     worst: NDArray[np.int64]
 
     def to_json(self, dataset: Dataset) -> dict[str, Any]:
-        """The content of ``evaluation.json`` (see :mod:`qnn.runs`)."""
+        """The content of ``evaluation.json`` (see :mod:`qnn.training.runs`)."""
         return {
             "accuracy": self.accuracy,
             "loss": self.loss,

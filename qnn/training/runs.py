@@ -6,11 +6,11 @@
 ``traces.jsonl``           per step: exponents and counts of all quantisation sites, see below
 ``digest.jsonl``           per step: ``step``, ``digest`` (the chain, clause DIG-2), ``parts`` (the first 16 hexadecimal
                            digits of each part's hash, clause DIG-6); line 0 holds d_0 and the ``settings`` it is of
-``checkpoint.safetensors`` the newest checkpoint, see :mod:`qnn.checkpoint`
+``checkpoint.safetensors`` the newest checkpoint, see :mod:`qnn.training.checkpoint`
 ``previous.safetensors``   the one before
 ``evaluation.json``        written at the end: ``accuracy``, ``loss``, ``classes``, ``confusion`` (rows: true class),
                            ``worst`` (list of ``index``, ``label``, ``predicted``, ``loss``, worst first)
-``.lock``                  present while a process writes, see :mod:`qnn.lock`
+``.lock``                  present while a process writes, see :mod:`qnn.training.lock`
 ========================== ===========================================================================================
 
 Events of ``metrics.jsonl``, each with ``kind`` and ``step`` (completed steps so far); epochs count from 1, losses are
@@ -54,11 +54,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from qnn.checkpoint import CHECKPOINT, PREVIOUS
-from qnn.config import TrainConfig
 from qnn.errors import RunError
-from qnn.files import write_atomically, write_failed
-from qnn.lock import FolderLock
+from qnn.training.checkpoint import CHECKPOINT, PREVIOUS
+from qnn.training.config import TrainConfig
+from qnn.training.files import write_atomically, write_failed
+from qnn.training.lock import FolderLock
 
 CONFIG = "config.toml"
 METRICS = "metrics.jsonl"

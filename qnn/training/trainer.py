@@ -1,6 +1,6 @@
 """One training in progress: model, optimiser, schedule, position in the data, digest chain; moved on a step at a time.
 
-It knows nothing of folders, events or signals; :mod:`qnn.training` adds those, :mod:`qnn.digest` replays with it.
+It knows nothing of folders, events or signals: `session` adds those, and `digest` replays with it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,20 @@ from numpy.typing import NDArray
 
 from qnn import data as qnn_data
 from qnn import models, nn, optim, recipes
-from qnn.chain import PARTS, count_values, first_digest, hash_arrays, hash_each, next_digest, noise_arrays, site_arrays
-from qnn.checkpoint import Checkpoint, Identity
-from qnn.config import TrainConfig
 from qnn.data.dataset import Dataset
 from qnn.errors import CheckpointError, ConfigError, RunError
+from qnn.training.chain import (
+    PARTS,
+    count_values,
+    first_digest,
+    hash_arrays,
+    hash_each,
+    next_digest,
+    noise_arrays,
+    site_arrays,
+)
+from qnn.training.checkpoint import Checkpoint, Identity
+from qnn.training.config import TrainConfig
 
 LOSS_UNIT = 2.0**-20
 
@@ -257,7 +266,7 @@ class Trainer:
         }
 
     def tensor_hashes(self) -> dict[str, dict[str, str]]:
-        """One sha256 per tensor, by part: what :func:`qnn.digest.bisect` compares."""
+        """One sha256 per tensor, by part: what :func:`qnn.training.digest.bisect` compares."""
         return {part: hash_each(arrays) for part, arrays in self.named_arrays().items()}
 
     # -- state ---------------------------------------------------------------------------------------------------

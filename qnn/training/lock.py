@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from qnn.errors import RunError
-from qnn.files import write_failed
+from qnn.training.files import write_failed
 
 fcntl: Any
 try:

@@ -1,6 +1,6 @@
 """Ask a run's digest chain: replay a run and compare, or find the first step at which two runs part and what differs.
 
-The chain itself is made in :mod:`qnn.chain` and recorded in ``digest.jsonl`` (see :mod:`qnn.runs`).
+The chain itself is made in :mod:`qnn.training.chain` and recorded in ``digest.jsonl`` (see :mod:`qnn.training.runs`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qnn import checkpoint
 from qnn import data as qnn_data
-from qnn.chain import PARTS
-from qnn.config import TrainConfig
 from qnn.errors import CheckpointError, ConfigError, RunError
-from qnn.runs import Record, RunFolder
-from qnn.trainer import StepRecord, Trainer
-from qnn.training import runtime
+from qnn.training import checkpoint
+from qnn.training.chain import PARTS
+from qnn.training.config import TrainConfig
+from qnn.training.control import runtime
+from qnn.training.runs import Record, RunFolder
+from qnn.training.trainer import StepRecord, Trainer
 
 __all__ = ["PARTS", "Bisection", "Replay", "bisect", "final_digest", "replay"]
 
