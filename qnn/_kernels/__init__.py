@@ -16,12 +16,13 @@ Bit-exactness: clause MAC-1 and all others; no path and no number of threads cha
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, TextIO
@@ -60,12 +61,29 @@ _path: str | None = None  # the chosen path; None until the first use
 _threads: int | None = None  # the chosen number of threads; None until the first use
 
 
+@contextlib.contextmanager
+def _patient_threads() -> Iterator[None]:
+    """Let GNU OpenMP, which reads this when it is loaded, wait for work by spinning for microseconds, not milliseconds.
+
+    Spinning threads bridge the gaps between kernels, but on a machine whose cores are taken they keep the work itself
+    from running; a setting of the user's own stays.
+    """
+    key = "GOMP_SPINCOUNT"
+    own = key in os.environ or "OMP_WAIT_POLICY" in os.environ
+    if not own:
+        os.environ[key] = "1000"
+    try:
+        yield
+    finally:
+        if not own:
+            del os.environ[key]
+
+
 def _load_parts() -> None:
     """Import the parts and fill TABLE; a part without a compiled twin contributes its reference functions."""
     for name in PARTS:
-        if not (Path(__file__).parent / f"{name}.py").exists():
-            continue
-        part = importlib.import_module(f"{__name__}.{name}")
+        with _patient_threads():
+            part = importlib.import_module(f"{__name__}.{name}")
         _parts.append(part)
         for operation, function in part.REFERENCE.items():
             TABLE.setdefault(operation, {})["reference"] = function
