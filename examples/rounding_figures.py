@@ -17,8 +17,9 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from qnn import Noise, Rounding, Target
-from qnn.numerics import cos_pi, log32, philox32, quantize
+import qnn
+from qnn import Noise, Rounding
+from qnn.numerics import cos_pi, log32, philox32
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -45,7 +46,7 @@ def normals(count: int = COUNT, deviation: float = DEVIATION, seed: int = SEED) 
 
 def rounded(x: NDArray[np.float32], rounding: Rounding) -> NDArray[np.int8]:
     """The values as 4-bit integers at exponent 0."""
-    return quantize(x, Target(0, BITS, rounding, Noise(seed=SEED, stream=1)))[0]
+    return qnn.quantize(x, 0, BITS, rounding, Noise(seed=SEED, stream=1)).ints
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import pytest
 
 import qnn
 
-MODULES = ("qnn", "qnn.nn", "qnn.optim", "qnn.recipes", "qnn.models", "qnn.data", "qnn.extend")
+PARTS = ("kernels", "noise", "nn", "optim", "recipes", "models", "data", "extend")
+MODULES = ("qnn", *(f"qnn.{part}" for part in PARTS))
 NOT_BEFORE_NEEDED = ("matplotlib", "click", "rich", "pooch", "PIL", "scipy", "safetensors", "requests")
 
 
