@@ -63,8 +63,8 @@ class Small:
 def small_values(x: NDArray[np.float32], y: NDArray[np.int8]) -> Small:
     """Count the results of the small values."""
     chosen = y[(x > -0.5) & (x <= 0.5)]
-    counts = [int((chosen == value).sum()) for value in (-1, 0, 1)]
-    return Small(len(chosen), *counts, float(chosen.mean()))
+    minus_one, zero, one = (int((chosen == value).sum()) for value in (-1, 0, 1))
+    return Small(len(chosen), minus_one, zero, one, float(chosen.mean()))
 
 
 def draw(x: NDArray[np.float32], y: NDArray[np.int8], title: str, path: Path) -> None:
