@@ -1,8 +1,8 @@
-"""Binding of everything that is not a matrix product: looks at arrays and numbers, lets the interpreter go on, calls plain C.
+"""Binding of everything that is not a matrix product: looks at the arguments, releases the lock, calls plain C.
 
-Every operation takes the number of its path first (0: c, 1: avx2), then the arguments of its definition. Arguments that the
-C code has no version for, or that are wrong, go to the definition, which computes the result or says what is wrong; so
-results and messages are the same on every path.
+Every operation takes the number of its path first (0: c, 1: avx2), then the arguments of its definition. Arguments that
+the C code has no version for, or that are wrong, go to the definition, which computes the result or says what is wrong;
+so results and messages are the same on every path.
 """
 
 import operator as _operator
@@ -44,43 +44,50 @@ cdef extern from "qnn_elem.h" nogil:
         QNN_PACK_S16
         QNN_PACK_S32
         QNN_PACK_F32
-    void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, int64_t rows, int64_t cols, const qnn_target *t,
-                               qnn_how how, void *out, qnn_counts *counts) noexcept
-    void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const int64_t *bias, int64_t rows, int64_t cols,
-                          const qnn_target *t, qnn_how how, void *out, qnn_counts *counts) noexcept
-    void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, qnn_how how, void *out,
-                         qnn_counts *counts) noexcept
-    int64_t qnn_quantize_tensor(const float *x, int64_t n, const qnn_target *t, qnn_how how, void *out, qnn_counts *counts) noexcept
-    int64_t qnn_normalize_tensor(const void *x, int x_bytes, const float *mean, const float *k, int64_t rows, int64_t cols,
-                                 const qnn_target *t, qnn_how how, void *out, qnn_counts *counts) noexcept
-    int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int x_bytes, const float *a, const float *b,
-                                      const float *c, int64_t rows, int64_t cols, const qnn_target *t, qnn_how how, void *out,
-                                      qnn_counts *counts) noexcept
-    int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how,
-                         int64_t *sum, int64_t *dot) noexcept
-    void qnn_clip_tensor(const void *x, int bytes, int64_t n, int32_t low, int32_t high, qnn_how how, void *out) noexcept
-    void qnn_relu_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes, int64_t n, qnn_how how, void *out) noexcept
+    void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, int64_t rows, int64_t cols,
+                               const qnn_target *t, qnn_how how, void *out, qnn_counts *counts) noexcept
+    void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const int64_t *bias, int64_t rows,
+                          int64_t cols, const qnn_target *t, qnn_how how, void *out, qnn_counts *counts) noexcept
+    void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, qnn_how how,
+                         void *out, qnn_counts *counts) noexcept
+    int64_t qnn_quantize_tensor(const float *x, int64_t n, const qnn_target *t, qnn_how how, void *out,
+                                qnn_counts *counts) noexcept
+    int64_t qnn_normalize_tensor(const void *x, int x_bytes, const float *mean, const float *k, int64_t rows,
+                                 int64_t cols, const qnn_target *t, qnn_how how, void *out, qnn_counts *counts) noexcept
+    int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int x_bytes, const float *a,
+                                      const float *b, const float *c, int64_t rows, int64_t cols, const qnn_target *t,
+                                      qnn_how how, void *out, qnn_counts *counts) noexcept
+    int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols,
+                         qnn_how how, int64_t *sum, int64_t *dot) noexcept
+    void qnn_clip_tensor(const void *x, int bytes, int64_t n, int32_t low, int32_t high, qnn_how how,
+                         void *out) noexcept
+    void qnn_relu_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes, int64_t n, qnn_how how,
+                              void *out) noexcept
     void qnn_int_range(const void *x, int bytes, int64_t n, qnn_how how, int64_t *low, int64_t *high) noexcept
     int64_t qnn_float_range(const float *x, int64_t n, qnn_how how, float *low, float *high) noexcept
     void qnn_noise_tensor(const qnn_target *t, int64_t n, qnn_how how, uint16_t *out) noexcept
     void qnn_max_pool(const qnn_pool *p, const void *x, int bytes, qnn_how how, void *y, int32_t *index) noexcept
-    void qnn_max_pool_grad(const qnn_pool *p, const void *g, int bytes, const int32_t *index, qnn_how how, int32_t *dx) noexcept
+    void qnn_max_pool_grad(const qnn_pool *p, const void *g, int bytes, const int32_t *index, qnn_how how,
+                           int32_t *dx) noexcept
     void qnn_sum_pool(const qnn_pool *p, const void *x, int bytes, qnn_how how, int32_t *y) noexcept
     void qnn_sum_pool_grad(const qnn_pool *p, const void *g, int bytes, qnn_how how, int32_t *dx) noexcept
     void qnn_pow2_weights(const uint8_t *packed, int bits, int64_t rows, int64_t k, int16_t *weights) noexcept
-    int qnn_shift_gemm(const void *x, int x_bytes, const uint8_t *packed, int bits, int64_t m, int64_t n, int64_t k, int wide,
-                       qnn_how how, void *y) noexcept
-    int qnn_shift_conv2d(const qnn_window *window, const void *x, int x_bytes, const uint8_t *packed, int bits, int wide,
-                         qnn_how how, void *y) noexcept
-    int qnn_xnor_gemm(const uint64_t *a, const uint64_t *b, int64_t m, int64_t n, int64_t k, qnn_how how, int32_t *y) noexcept
-    int qnn_xnor_conv2d(const qnn_window *window, const uint64_t *x, const uint64_t *w, int pad, qnn_how how, int32_t *y) noexcept
-    int qnn_bitplane_gemm(const uint8_t *x, const uint64_t *w, int64_t m, int64_t n, int64_t k, qnn_how how, int32_t *y) noexcept
+    int qnn_shift_gemm(const void *x, int x_bytes, const uint8_t *packed, int bits, int64_t m, int64_t n, int64_t k,
+                       int wide, qnn_how how, void *y) noexcept
+    int qnn_shift_conv2d(const qnn_window *window, const void *x, int x_bytes, const uint8_t *packed, int bits,
+                         int wide, qnn_how how, void *y) noexcept
+    int qnn_xnor_gemm(const uint64_t *a, const uint64_t *b, int64_t m, int64_t n, int64_t k, qnn_how how,
+                      int32_t *y) noexcept
+    int qnn_xnor_conv2d(const qnn_window *window, const uint64_t *x, const uint64_t *w, int pad, qnn_how how,
+                        int32_t *y) noexcept
+    int qnn_bitplane_gemm(const uint8_t *x, const uint64_t *w, int64_t m, int64_t n, int64_t k, qnn_how how,
+                          int32_t *y) noexcept
     int64_t qnn_pack_bits(const void *x, int type, int64_t rows, int64_t k, qnn_how how, uint64_t *words) noexcept
 
 OPERATIONS = (
     "quantize", "requantize", "add_requantize", "noise_u16", "int_range", "float_range", "channel_sums", "channel_dots",
-    "normalize", "normalize_grad", "scale", "max_pool", "max_pool_grad", "sum_pool", "sum_pool_grad", "relu", "relu_grad",
-    "clip_ints", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
+    "normalize", "normalize_grad", "scale", "max_pool", "max_pool_grad", "sum_pool", "sum_pool_grad", "relu",
+    "relu_grad", "clip_ints", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
 )
 
 cdef int _threads = 1
@@ -182,7 +189,8 @@ def quantize(int avx2, object x, object target):
 
 
 def requantize(int avx2, object acc, object exponent, object target, object divisor=1, object bias=None):
-    if not (isinstance(acc, _np.ndarray) and acc.dtype in (_INT8, _INT16, _INT32, _INT64) and isinstance(target, _Target)
+    if not (isinstance(acc, _np.ndarray) and acc.dtype in (_INT8, _INT16, _INT32, _INT64)
+            and isinstance(target, _Target)
             and (bias is None or (acc.ndim > 0 and _is_row(bias, _INT64, _last(acc))))
             and 1 <= _operator.index(divisor) < 2**63):
         return _reference["requantize"](acc, exponent, target, divisor, bias)
@@ -255,7 +263,8 @@ def scale(int avx2, object x, object gamma, object bias, object exponent, object
         addend = _dense(bias)
         biases = <int64_t *>addend.data
     with nogil:
-        qnn_scale_tensor(flat.data, _bytes(flat), <int32_t *>factors.data, biases, n // cols, cols, &t, _how(avx2), out.data, &counts)
+        qnn_scale_tensor(flat.data, _bytes(flat), <int32_t *>factors.data, biases, n // cols, cols, &t, _how(avx2),
+                         out.data, &counts)
     return out, _made(&counts, n)
 
 
@@ -271,8 +280,8 @@ def normalize(int avx2, object x, object mean_q, object k, object target):
     if n == 0:
         return out, _Counts()
     with nogil:
-        bad = qnn_normalize_tensor(flat.data, _bytes(flat), <float *>means.data, <float *>factors.data, n // cols, cols, &t,
-                                   _how(avx2), out.data, &counts)
+        bad = qnn_normalize_tensor(flat.data, _bytes(flat), <float *>means.data, <float *>factors.data, n // cols,
+                                   cols, &t, _how(avx2), out.data, &counts)
     if bad:
         return _reference["normalize"](x, mean_q, k, target)
     return out, _made(&counts, n)
@@ -291,8 +300,9 @@ def normalize_grad(int avx2, object g, object x, object a, object b, object c, o
     if n == 0:
         return out, _Counts()
     with nogil:
-        bad = qnn_normalize_grad_tensor(flat_g.data, _bytes(flat_g), flat_x.data, _bytes(flat_x), <float *>da.data, <float *>db.data,
-                                        <float *>dc.data, n // cols, cols, &t, _how(avx2), out.data, &counts)
+        bad = qnn_normalize_grad_tensor(flat_g.data, _bytes(flat_g), flat_x.data, _bytes(flat_x), <float *>da.data,
+                                        <float *>db.data, <float *>dc.data, n // cols, cols, &t, _how(avx2), out.data,
+                                        &counts)
     if bad:
         return _reference["normalize_grad"](g, x, a, b, c, target)
     return out, _made(&counts, n)
@@ -394,7 +404,7 @@ def noise_u16(int avx2, object noise, object count):
 
 # --- pooling ---
 cdef bint _pool(qnn_pool *p, object shape, object kernel, object stride, object padding) except -1:
-    """Fills the geometry; False where the C code has no version for it. Wrong geometry is an error of the definition."""
+    """Fills the geometry; False where the C code has no version for it. Wrong geometry is an error."""
     cdef int64_t oh, ow
     n, oh, ow, c = _pool_output_shape(tuple(shape), tuple(kernel), tuple(stride), tuple(padding))
     if not _fits((*shape, *kernel, *stride, *padding)) or kernel[0] * kernel[1] > 65535:
@@ -424,7 +434,8 @@ def max_pool(int avx2, object x, object kernel, object stride, object padding=(0
     return y, index
 
 
-def max_pool_grad(int avx2, object g, object index, object input_shape, object kernel, object stride, object padding=(0, 0)):
+def max_pool_grad(int avx2, object g, object index, object input_shape, object kernel, object stride,
+                  object padding=(0, 0)):
     cdef qnn_pool p
     if not (_pools(&p, g, input_shape, kernel, stride, padding) and _is(index, _INT32) and index.shape == g.shape):
         return _reference["max_pool_grad"](g, index, input_shape, kernel, stride, padding)
@@ -480,14 +491,15 @@ def shift_gemm(int avx2, object x, object packed, object bits, object k, object 
     cdef int64_t m = x.shape[0], n = packed.shape[0], terms = k
     cdef int width = bits, wide = y.itemsize == 8, failed
     with nogil:
-        failed = qnn_shift_gemm(flat.data, _bytes(flat), <uint8_t *>codes.data, width, m, n, terms, wide, _how(avx2), y.data)
+        failed = qnn_shift_gemm(flat.data, _bytes(flat), <uint8_t *>codes.data, width, m, n, terms, wide, _how(avx2),
+                                y.data)
     if failed:
         raise _no_memory()
     return y
 
 
-cdef bint _window(qnn_window *w, object shape, object filters, object kernel, object stride, object padding, object dilation,
-                  object groups) except -1:
+cdef bint _window(qnn_window *w, object shape, object filters, object kernel, object stride, object padding,
+                  object dilation, object groups) except -1:
     """Fills the geometry of a convolution; False where the definition has to look at it."""
     if not (_fits((*shape, filters, *kernel, *stride, *padding, *dilation, groups)) and groups >= 1
             and shape[3] % groups == 0 and filters % groups == 0):
@@ -503,8 +515,8 @@ cdef bint _window(qnn_window *w, object shape, object filters, object kernel, ob
     return True
 
 
-def shift_conv2d(int avx2, object x, object packed, object bits, object kernel, object stride=(1, 1), object padding=(0, 0),
-                 object dilation=(1, 1), object groups=1):
+def shift_conv2d(int avx2, object x, object packed, object bits, object kernel, object stride=(1, 1),
+                 object padding=(0, 0), object dilation=(1, 1), object groups=1):
     cdef qnn_window w
     if not (_is_small(x) and x.ndim == 4 and isinstance(packed, _np.ndarray) and packed.ndim == 2
             and _window(&w, x.shape, packed.shape[0], kernel, stride, padding, dilation, groups)
@@ -522,7 +534,8 @@ def shift_conv2d(int avx2, object x, object packed, object bits, object kernel, 
 
 # --- binary ---
 cdef bint _are_words(object words, int ndim, object k) except -1:
-    return (_is(words, _UINT64) and words.ndim == ndim and _fits((k,)) and k >= 1 and words.shape[ndim - 1] == (k + 63) // 64)
+    return (_is(words, _UINT64) and words.ndim == ndim and _fits((k,)) and k >= 1
+            and words.shape[ndim - 1] == (k + 63) // 64)
 
 
 def xnor_gemm(int avx2, object a_words, object b_words, object k):
@@ -542,10 +555,12 @@ def xnor_conv2d(int avx2, object x_words, object w_words, object channels, objec
                 object pad_value=1):
     cdef qnn_window w
     if not (_are_words(x_words, 4, channels) and _are_words(w_words, 4, channels) and pad_value in (1, -1)
-            and _window(&w, (*x_words.shape[:3], channels), w_words.shape[0], w_words.shape[1:3], stride, padding, (1, 1), 1)
+            and _window(&w, (*x_words.shape[:3], channels), w_words.shape[0], w_words.shape[1:3], stride, padding,
+                        (1, 1), 1)
             and w.kh * w.kw * w.channels < 2**31):
         return _reference["xnor_conv2d"](x_words, w_words, channels, stride, padding, pad_value)
-    cdef cnp.ndarray x = _dense(x_words), weights = _dense(w_words), y = _np.empty((w.images, w.oh, w.ow, w.filters), _np.int32)
+    cdef cnp.ndarray x = _dense(x_words), weights = _dense(w_words)
+    cdef cnp.ndarray y = _np.empty((w.images, w.oh, w.ow, w.filters), _np.int32)
     cdef int pad = pad_value == 1, failed
     with nogil:
         failed = qnn_xnor_conv2d(&w, <uint64_t *>x.data, <uint64_t *>weights.data, pad, _how(avx2), <int32_t *>y.data)
@@ -557,11 +572,13 @@ def xnor_conv2d(int avx2, object x_words, object w_words, object channels, objec
 def bitplane_gemm(int avx2, object x, object w_words, object k):
     if not (_is(x, _UINT8) and x.ndim == 2 and _are_words(w_words, 2, k) and x.shape[1] == k and 255 * k < 2**31):
         return _reference["bitplane_gemm"](x, w_words, k)
-    cdef cnp.ndarray flat = _dense(x), weights = _dense(w_words), y = _np.empty((x.shape[0], w_words.shape[0]), _np.int32)
+    cdef cnp.ndarray flat = _dense(x), weights = _dense(w_words)
+    cdef cnp.ndarray y = _np.empty((x.shape[0], w_words.shape[0]), _np.int32)
     cdef int64_t m = x.shape[0], n = w_words.shape[0], terms = k
     cdef int failed
     with nogil:
-        failed = qnn_bitplane_gemm(<uint8_t *>flat.data, <uint64_t *>weights.data, m, n, terms, _how(avx2), <int32_t *>y.data)
+        failed = qnn_bitplane_gemm(<uint8_t *>flat.data, <uint64_t *>weights.data, m, n, terms, _how(avx2),
+                                   <int32_t *>y.data)
     if failed:
         raise _no_memory()
     return y

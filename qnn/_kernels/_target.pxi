@@ -64,7 +64,9 @@ cdef object _fill_noise(qnn_target *c, object noise, object count):
     cdef uint32_t words[4]
     if isinstance(noise, _np.ndarray):
         if noise.dtype != _np.uint16:
-            raise TypeError(f"got a noise array of {noise.dtype}; it must be uint16 words; pass noise.astype(numpy.uint16)")
+            raise TypeError(
+                f"got a noise array of {noise.dtype}; it must be uint16 words; pass noise.astype(numpy.uint16)"
+            )
         if noise.size != count:
             raise ValueError(
                 f"got {noise.size} noise words for {count} elements; there must be one word per element; "
@@ -100,8 +102,8 @@ cdef object _fill_noise(qnn_target *c, object noise, object count):
 cdef object fill_target(qnn_target *c, object target, object exponent, object divisor, object count):
     """Target -> qnn_target for `count` elements whose accumulators are at `exponent`.
 
-    Returns what must stay alive while the struct is used (keep it in a variable). Everything is checked here, so the C code
-    meets only targets that are allowed.
+    Returns what must stay alive while the struct is used (keep it in a variable). Everything is checked here, so the C
+    code meets only targets that are allowed.
     """
     if not 2 <= target.bits <= 16:
         raise ValueError(f"got {target.bits} bits; allowed are 2 to 16; pass bits=8 for the papers' format")
@@ -126,5 +128,7 @@ cdef object fill_target(qnn_target *c, object target, object exponent, object di
     if c.rounding != QNN_STOCHASTIC:
         return None
     if target.noise is None:
-        raise ValueError("got STOCHASTIC rounding without noise; it needs one word per element; pass noise=Noise(...) in the target")
+        raise ValueError(
+            "got STOCHASTIC rounding without noise; it needs one word per element; pass noise=Noise(...) in the target"
+        )
     return _fill_noise(c, target.noise, count)

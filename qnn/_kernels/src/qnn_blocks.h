@@ -1,5 +1,5 @@
 /* Elementwise work in blocks: the one loop over threads, tallies per worker, and code that is compiled once per
- * instruction set. */
+   instruction set. */
 #ifndef QNN_BLOCKS_H
 #define QNN_BLOCKS_H
 

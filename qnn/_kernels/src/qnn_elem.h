@@ -1,9 +1,8 @@
-/* Everything that is not a matrix product: requantising, quantising, batch norm, pooling, shifts, bits. Plain C
- * interface.
+/* Everything that is not a matrix product: requantising, quantising, batch norm, pooling, shifts, bits.
  *
  * Tensors are dense, in C order, channels last. `how` says which instructions and how many threads; neither changes a
- * bit. Functions that return int return 0, or 1 when there was no memory for scratch. The caller has checked every
- * size. */
+ * bit. Functions that return int return 0, or 1 when there was no memory for scratch. The caller has checked all sizes.
+ */
 #ifndef QNN_ELEM_H
 #define QNN_ELEM_H
 

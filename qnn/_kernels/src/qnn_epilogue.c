@@ -28,6 +28,23 @@ static inline void requantize_fast(const int64_t *sum, const uint16_t *noise, in
     counts->saturated += saturated;
 }
 
+/* Divisor 1 and s <= 0: exact, so no rule has anything to do. Beyond +-2^17 every format saturates, before and after. */
+static void requantize_left(const int64_t *sum, int64_t n, const qnn_plan *p, int64_t *rounded, qnn_counts *counts)
+{
+    qnn_counts c = {0, 0, 0, 0}; /* of its own, so that it can stay in registers */
+    const int64_t far = (int64_t)1 << 17, factor = (int64_t)1 << (p->shift < -17 ? 17 : -p->shift), high = p->high;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t v = sum[i] > far ? far : (sum[i] < -far ? -far : sum[i]), y = v * factor, size = y ^ QNN_ASR(y, 63);
+        int64_t clipped = y < -high ? -high : (y >= high ? high - 1 : y);
+        c.nonzero += v != 0;
+        c.overflow += size >= high;
+        c.overflow_double += size >= high / 2;
+        c.saturated += clipped != y;
+        rounded[i] = clipped;
+    }
+    qnn_counts_add(counts, &c);
+}
+
 #define CASE(rule)                                                \
     case rule:                                                    \
         requantize_fast(sum, noise, n, p, rule, rounded, counts); \
@@ -85,6 +102,10 @@ static void requantize_chunk(int64_t *acc, const int64_t *bias, int64_t index, i
         bias = 0;
     if (!bias && p->fast) {
         requantize_by_rule(acc, noise, n, p, rounded, counts);
+        return;
+    }
+    if (!bias && p->divisor == 1 && p->shift <= 0) {
+        requantize_left(acc, n, p, rounded, counts);
         return;
     }
     for (int64_t i = 0; i < n; i++)

@@ -1,5 +1,5 @@
 /* The last step of every integer kernel: an exact accumulator becomes an n-bit integer, with one rounding and its
- * counts. */
+   counts. */
 #ifndef QNN_EPILOGUE_H
 #define QNN_EPILOGUE_H
 

@@ -128,11 +128,16 @@ QNN_AVX2 static int add_bias(const int32_t *acc, const int32_t *bias, int64_t m,
 /* The bias of one chunk as int32, repeated along it; 0 when an entry does not fit. */
 static int spread_bias(const int64_t *bias, int64_t cols, int64_t column, int64_t m, int32_t *out)
 {
-    for (int64_t i = 0; i < m; i++) {
-        if (bias[column] < INT32_MIN || bias[column] > INT32_MAX)
+    int64_t done = cols - column < m ? cols - column : m;
+    for (int64_t i = 0; i < done; i++) {
+        if (bias[column + i] < INT32_MIN || bias[column + i] > INT32_MAX)
             return 0;
-        out[i] = (int32_t)bias[column];
-        column = column + 1 == cols ? 0 : column + 1;
+        out[i] = (int32_t)bias[column + i];
+    }
+    /* More than one row only from column 0 on: copies of what is there already. */
+    for (int64_t more; done < m; done += more) {
+        more = done < m - done ? done : m - done;
+        memcpy(out + done, out, (size_t)more * sizeof *out);
     }
     return 1;
 }
@@ -148,8 +153,7 @@ QNN_AVX2 static int narrowed(const int64_t *acc, int64_t m, int32_t *out)
     return wrong == 0;
 }
 
-/* One chunk of at most CHUNK sums; a last part that fills no STEP is padded with zeros, which no count but `zero` sees.
- */
+/* One chunk of at most CHUNK sums; a last part that fills no STEP is padded with zeros, which only `zero` counts. */
 QNN_AVX2 static void requantize_chunk(const int32_t *acc, int64_t index, int64_t m, const qnn_plan *p,
                                       const constants *k, int rounding, void *out, qnn_lane_counts *c)
 {

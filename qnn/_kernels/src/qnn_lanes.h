@@ -33,8 +33,7 @@ QNN_AVX2_INLINE qnn_lane_limits qnn_make_lane_limits(int bits)
     return k;
 }
 
-/* Clips the rounded values y and counts; whole: their floors (clause EXP-1 looks at the unrounded value), zero: a mask.
- */
+/* Clips the rounded values y and counts; whole: their floors (EXP-1 looks at the unrounded value), zero: a mask. */
 QNN_AVX2_INLINE __m256i qnn_clip_lanes(__m256i y, __m256i whole, __m256i zero, const qnn_lane_limits *k,
                                        qnn_lane_counts *c)
 {

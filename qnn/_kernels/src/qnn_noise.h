@@ -18,8 +18,7 @@ void qnn_philox_u8_avx2(uint64_t seed, uint32_t stream, uint32_t step, uint64_t 
    them). Returns the period reached: QNN_LFSR_PERIOD for a maximal set of taps. */
 int qnn_lfsr_table(uint32_t taps, uint16_t *table);
 
-/* The noise of elements index .. index+n-1 of the target's tensor, in u16 form (only the top noise_bits bits are set).
- */
+/* The noise of elements index .. index+n-1 of the target's tensor, in u16 form: only the top noise_bits bits. */
 void qnn_noise_words(const qnn_target *t, int64_t index, int64_t n, uint16_t *out);
 void qnn_noise_words_avx2(const qnn_target *t, int64_t index, int64_t n, uint16_t *out);
 

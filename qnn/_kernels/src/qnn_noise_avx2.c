@@ -65,7 +65,7 @@ QNN_AVX2 static void store_u8(const __m256i in[4], __m256i mask, uint16_t *out)
 }
 
 /* Words start .. start+n-1 of which only the bits of `mask` are kept; per_block is 8 (16-bit words) or 16 (8-bit
- * words). */
+   words). */
 QNN_AVX2 static void philox(uint64_t seed, uint32_t stream, uint32_t step, uint64_t start, int64_t n, int per_block,
                             uint16_t mask, uint16_t *out)
 {

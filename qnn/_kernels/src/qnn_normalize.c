@@ -1,11 +1,11 @@
 /* Batch norm's two elementwise steps: integers in, float32 operations in the stated order, n bits out (clauses BN-5,
- * BN-7). */
+   BN-7). */
 #include <float.h>
 
 #include "qnn_blocks.h"
 
 /* Every float32 operation rounds to float32: a machine that keeps more (x87) cannot give the bits, so it gets no
- * kernel. */
+   kernel. */
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
 #error "qnn needs float32 arithmetic without excess precision"
 #endif
@@ -70,8 +70,7 @@ static void quantize_part(const job *j, const float *y, int64_t at, int64_t m, q
         y, at, m, j->target, j->out + at * qnn_target_bytes(j->target), &tally->counts);
 }
 
-/* Factors repeated for parts that begin at the same column are made once: parts hold whole rows where rows are short.
- */
+/* Factors repeated for parts that begin at the same column are made once: parts hold whole rows if these are short. */
 static int is_new_pattern(const job *j, int64_t at, int64_t begin, int64_t m, int64_t filled)
 {
     return at == begin || j->cols > QNN_PART || m > filled;

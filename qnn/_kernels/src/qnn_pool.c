@@ -10,8 +10,7 @@ typedef struct {
     void *y;
 } job;
 
-/* The places of a window along one axis that lie inside the input: first .. last-1, and the input position of place 0.
- */
+/* The places of a window along one axis that lie inside the input: first .. last-1. Place 0 is input `origin`. */
 typedef struct {
     int64_t first, last, origin;
 } span;
@@ -92,10 +91,10 @@ QNN_BODY void grad_pixel_body(const job *j, int64_t image, span ys, span xs, int
             const int32_t *winner = j->winner + out;
             if (j->winner && j->bytes == 1)
                 for (int64_t c = 0; c < p->channels; c++)
-                    dx[c] += winner[c] == place ? narrow[c] : 0;
+                    dx[c] += narrow[c] & -(winner[c] == place); /* a mask: no branch, no conditional load */
             else if (j->winner)
                 for (int64_t c = 0; c < p->channels; c++)
-                    dx[c] += winner[c] == place ? wide[c] : 0;
+                    dx[c] += wide[c] & -(winner[c] == place);
             else if (j->bytes == 1)
                 for (int64_t c = 0; c < p->channels; c++)
                     dx[c] += narrow[c];

@@ -1,5 +1,4 @@
-/* float32 to n bits in plain C, from the bits of the number: no float arithmetic, so no mode of the processor matters.
- */
+/* float32 to n bits in plain C, from the bits of the number: no float arithmetic, so no processor mode matters. */
 #include "qnn_blocks.h"
 #include "qnn_noise.h"
 #include "qnn_round.h"
@@ -22,6 +21,7 @@ int64_t qnn_quantize_chunk(const float *x, int64_t index, int64_t n, const qnn_t
     qnn_plan p = qnn_make_plan(t);
     uint16_t noise[256];
     int64_t bad = 0;
+    qnn_counts c = {0, 0, 0, 0};
     for (int64_t i = 0; i < n; i++) {
         uint32_t bits, u = 0;
         int power;
@@ -40,13 +40,14 @@ int64_t qnn_quantize_chunk(const float *x, int64_t index, int64_t n, const qnn_t
             v *= (int64_t)1 << -shift;
             shift = 0;
         }
-        counts->nonzero += v != 0;
-        int64_t y = qnn_finish(v, 0, shift, &p, u, counts);
+        c.nonzero += v != 0;
+        int64_t y = qnn_finish(v, 0, shift, &p, u, &c);
         if (t->bits <= 8)
             ((int8_t *)out)[i] = (int8_t)y;
         else
             ((int16_t *)out)[i] = (int16_t)y;
     }
+    qnn_counts_add(counts, &c);
     return bad;
 }
 

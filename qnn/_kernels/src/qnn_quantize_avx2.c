@@ -1,5 +1,5 @@
 /* float32 to n bits with AVX2, up to 14 bits: x * 2^16 floored in float32 where that is exact, all the rest in
- * integers. */
+   integers. */
 #include <string.h>
 
 #include "qnn_elem.h"

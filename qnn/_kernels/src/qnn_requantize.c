@@ -15,7 +15,7 @@ typedef struct {
 } job;
 
 /* Requantises the part of the tensor that starts at flat position `at`: whole rows or a piece of one (see
- * qnn_next_part). */
+   qnn_next_part). */
 static void emit(const job *j, const void *acc, int wide, int64_t at, int64_t m, qnn_tally *tally)
 {
     void *out = j->out + at * qnn_target_bytes(j->target);
@@ -82,15 +82,17 @@ QNN_TWICE(multiply, (const void *x, int bytes, const int32_t *factor, int64_t n,
 static void scale_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
     const job *j = context;
-    int32_t product[QNN_PART];
+    int32_t product[QNN_PART], gamma[QNN_PART];
     for (int64_t at = begin * j->cols, m; at < end * j->cols; at += m) {
         m = qnn_next_part(at, end * j->cols, j->cols);
-        for (int64_t i = 0, run; i < m; i += run) {
-            int64_t column = (at + i) % j->cols;
-            run = j->cols - column < m - i ? j->cols - column : m - i;
-            (j->avx2 ? multiply_avx2 : multiply_c)((const char *)j->x + (at + i) * j->bytes, j->bytes,
-                                                   j->gamma + column, run, product + i);
-        }
+        /* Parts of whole rows all begin at channel 0, so the first one's factors serve all. */
+        if (at == begin * j->cols || j->cols > QNN_PART)
+            for (int64_t i = 0, run; i < m; i += run) {
+                int64_t column = (at + i) % j->cols;
+                run = j->cols - column < m - i ? j->cols - column : m - i;
+                memcpy(gamma + i, j->gamma + column, (size_t)run * sizeof *gamma);
+            }
+        (j->avx2 ? multiply_avx2 : multiply_c)((const char *)j->x + at * j->bytes, j->bytes, gamma, m, product);
         emit(j, product, 0, at, m, tally);
     }
 }

@@ -1,5 +1,4 @@
-/* The rounding rules on (floor, remainder), and the exact value of one accumulator as such a pair: clauses RND and REQ.
- */
+/* The rounding rules on (floor, remainder), and one accumulator's exact value as such a pair: clauses RND, REQ. */
 #ifndef QNN_ROUND_H
 #define QNN_ROUND_H
 
@@ -34,8 +33,7 @@ static inline qnn_plan qnn_make_plan(const qnn_target *t)
 }
 
 /* 1 if the value whole + (rest + tail) / 2^shift rounds up from `whole`, else 0. rest < 2^shift, 1 <= shift <= 63;
-   sticky: a tail in (0, 1) is there; u: the noise word (STOCHASTIC only). Exact values (rest = 0, no tail) never move.
- */
+   sticky: a tail in (0, 1) is there; u: the noise word (STOCHASTIC only). Exact values (no rest or tail) never move. */
 static inline int64_t qnn_round_up(int64_t whole, uint64_t rest, unsigned sticky, int shift, int rounding, uint32_t u)
 {
     uint64_t half = (uint64_t)1 << (shift - 1);
@@ -94,6 +92,11 @@ static inline unsigned qnn_divide(int64_t *v, unsigned sticky, int *shift, int64
     uint64_t d = 2 * (uint64_t)divisor, r = 2 * (uint64_t)remainder + sticky;
     if (*shift < 16) {
         int digits = 16 - *shift;
+        if (digits <= 16 && d < (uint64_t)1 << 47 && quotient <= QNN_FAR && quotient >= -QNN_FAR) {
+            quotient = quotient * ((int64_t)1 << digits) + (int64_t)((r << digits) / d);
+            r = (r << digits) % d;
+            digits = 0;
+        }
         for (; digits > 0 && (quotient != 0 || r != 0) && quotient <= QNN_FAR && quotient >= -QNN_FAR; digits--) {
             unsigned carry = r >= d - r;
             r = carry ? r - (d - r) : 2 * r;

@@ -47,8 +47,7 @@ static void decode(const uint8_t *packed, int bits, int64_t rows, int64_t k, shi
         }
 }
 
-/* One term. The shift is made on the unsigned representation: shifting a negative number to the left is undefined in C.
- */
+/* One term. The shift is made on the unsigned representation: C leaves left shifts of negative numbers undefined. */
 static inline int32_t term(int32_t x, unsigned shift, int32_t keep, int32_t negate)
 {
     int32_t shifted = (int32_t)((uint32_t)x << shift);

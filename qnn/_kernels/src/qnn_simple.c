@@ -50,7 +50,7 @@ void qnn_clip_tensor(const void *x, int bytes, int64_t n, int32_t low, int32_t h
         const y_type *output = (const y_type *)y + begin;   \
         g_type *to = (g_type *)out + begin;                 \
         for (int64_t i = 0; i < end - begin; i++)           \
-            to[i] = output[i] > 0 ? gradient[i] : 0;        \
+            to[i] = (g_type)(gradient[i] & -(output[i] > 0));        \
     } while (0)
 
 QNN_BODY void relu_grad_body(const void *g, int g_bytes, const void *y, int y_bytes, int64_t begin, int64_t end,

@@ -1,5 +1,5 @@
 /* Products of +-1 vectors as popcounts, bit planes, packing: k - 2 * popcount(a xor b) over the true length (BIN-1 to
- * BIN-5). */
+   BIN-5). */
 #include "qnn_xnor.h"
 
 #include <stdlib.h>

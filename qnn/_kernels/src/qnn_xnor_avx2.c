@@ -1,4 +1,6 @@
 /* Popcounts with AVX2 (a table of 16 entries per half byte) and packing of signs by the movemask instructions. */
+#include <string.h>
+
 #include "qnn_cpu.h"
 #include "qnn_elem.h"
 #include "qnn_xnor.h"
@@ -65,7 +67,7 @@ QNN_AVX2_INLINE uint32_t signs_s32(const int32_t *x)
 }
 
 /* From the bits of float32: 1 unless negative, and -0 is not negative. NaN, whose magnitude is above infinity, is
- * reported. */
+   reported. */
 QNN_AVX2_INLINE uint32_t signs_f32(const float *x, __m256i *nan)
 {
     uint32_t bits = 0;
@@ -80,26 +82,34 @@ QNN_AVX2_INLINE uint32_t signs_f32(const float *x, __m256i *nan)
     return bits;
 }
 
+/* 64 signs. */
+QNN_AVX2_INLINE uint64_t pack_word(const void *x, int type, __m256i *nan)
+{
+    const int64_t size = type == QNN_PACK_F32 ? 4 : type;
+    uint64_t word = 0;
+    for (int half = 0; half < 2; half++) {
+        const void *at = (const char *)x + 32 * half * size;
+        uint32_t bits = type == QNN_PACK_S8    ? signs_s8((const int8_t *)at)
+                        : type == QNN_PACK_S16 ? signs_s16((const int16_t *)at)
+                        : type == QNN_PACK_S32 ? signs_s32((const int32_t *)at)
+                                               : signs_f32((const float *)at, nan);
+        word |= (uint64_t)bits << 32 * half;
+    }
+    return word;
+}
+
 QNN_AVX2 int64_t qnn_pack_row_avx2(const void *x, int type, int64_t n, uint64_t *words)
 {
-    const int64_t size = type == QNN_PACK_F32 ? 4 : type, whole = n / 64;
+    const int64_t size = type == QNN_PACK_F32 ? 4 : type, whole = n / 64, rest = n % 64;
     __m256i nan = _mm256_setzero_si256();
-    for (int64_t w = 0; w < whole; w++) {
-        uint64_t word = 0;
-        for (int half = 0; half < 2; half++) {
-            const void *at = (const char *)x + (64 * w + 32 * half) * size;
-            uint32_t bits = type == QNN_PACK_S8    ? signs_s8((const int8_t *)at)
-                            : type == QNN_PACK_S16 ? signs_s16((const int16_t *)at)
-                            : type == QNN_PACK_S32 ? signs_s32((const int32_t *)at)
-                                                   : signs_f32((const float *)at, &nan);
-            word |= (uint64_t)bits << 32 * half;
-        }
-        words[w] = word;
+    for (int64_t w = 0; w < whole; w++)
+        words[w] = pack_word((const char *)x + 64 * w * size, type, &nan);
+    if (rest) {
+        char last[64 * 4] = {0};
+        memcpy(last, (const char *)x + 64 * whole * size, (size_t)(rest * size));
+        words[whole] = pack_word(last, type, &nan) & (((uint64_t)1 << rest) - 1);
     }
-    int64_t bad = !_mm256_testz_si256(nan, nan);
-    if (n % 64)
-        bad |= qnn_pack_row((const char *)x + 64 * whole * size, type, n % 64, words + whole);
-    return bad;
+    return !_mm256_testz_si256(nan, nan);
 }
 
 #else
