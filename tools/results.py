@@ -38,7 +38,7 @@ class Experiment:
 EXPERIMENTS = (
     Experiment(
         "mnist-lenet5",
-        {"data": "mnist", "model": "lenet5", "epochs": 5, "batch_size": 32, "lr": 0.02, "weight_decay": 5e-4},
+        {"data": "mnist", "model": "lenet5", "epochs": 5, "batch_size": 32, "lr": 0.03, "weight_decay": 5e-4},
         ("fp32", "dfp8", "dfp8-nr"),
         "dfp8 at least 99.0 %, gap at most 0.2",
     ),
