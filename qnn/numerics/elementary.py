@@ -8,6 +8,7 @@ defined as the binary64 number nearest to the exact value; the ``decimal`` modul
 from __future__ import annotations
 
 import decimal
+import functools
 import math
 from typing import Any
 
@@ -80,7 +81,8 @@ def log64(x: Float64) -> Float64:
     index = ((z - 1.0) * _LOG_STEPS).astype(np.int64)
     upper = z >= 1.5
     z, e = np.where(upper, z * 0.5, z), np.where(upper, exponent, e)
-    c, minus_log_c = _LOG_TABLE[index, 0], _LOG_TABLE[index, 1]
+    table = _log_table()
+    c, minus_log_c = table[index, 0], table[index, 1]
     r = z * c - 1.0
     series = np.full_like(r, -1.0 / 8.0)
     for degree in range(7, 0, -1):
@@ -192,6 +194,7 @@ def _series(s: float, first: int) -> float:
     return total
 
 
+@functools.cache  # at the first use: 128 exact logarithms would slow every import
 def _log_table() -> Float64:
     """Rows (c, -log c) for z in [1 + j/128, 1 + (j+1)/128): c is near 1/z, or near 2/z where z is halved."""
     rows = []
@@ -201,9 +204,6 @@ def _log_table() -> Float64:
             c = 1.0  # around 1 the logarithm is the series alone, and so keeps its relative accuracy
         rows.append((c, -float(_EXACT.ln(decimal.Decimal(c)))))
     return np.array(rows)
-
-
-_LOG_TABLE = _log_table()
 
 
 def _power_of_two(n: NDArray[np.int64]) -> Float64:

@@ -142,7 +142,7 @@ def test_tables_are_the_nearest_numbers():
     for j, entry in enumerate(elementary._EXP_TABLE):
         assert entry == float(EXACT.power(2, EXACT.divide(Decimal(j), Decimal(32))))
     assert elementary._EXP_TABLE[16] == math.sqrt(2)
-    for j, (c, minus_log_c) in enumerate(elementary._LOG_TABLE):
+    for j, (c, minus_log_c) in enumerate(elementary._log_table()):
         assert (c * 4096).is_integer()
         assert minus_log_c == float(-EXACT.ln(Decimal(c)))
         z = np.array([1 + j / 128, 1 + (j + 1) / 128 - 2.0**-23])
