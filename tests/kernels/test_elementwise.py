@@ -95,12 +95,33 @@ def test_requantize_ratio(path: str, data: st.DataObject, n: int, dtype: type, s
 @pytest.mark.parametrize("bits", [8, 16])
 def test_requantize_exhaustively_around_each_tie(path: str, rounding: Rounding, bits: int) -> None:
     """Every shift up to 33; for each, all 16-bit accumulators at stride 1, and all remainders near 0, half and full."""
-    acc = np.arange(-(2**15), 2**15, dtype=np.int32)
+    acc = np.arange(-(2**15) - 3, 2**15 + 3, dtype=np.int32)
     for shift in range(34):
         near = (np.arange(-300, 300, dtype=np.int64)[:, None] << max(shift - 1, 0)) + np.arange(-1, 2)
         both = np.concatenate([acc, np.clip(near, -(2**31), 2**31 - 1).astype(np.int32).reshape(-1)])
         target = Target(shift, bits, rounding, Noise(seed=shift, bits=16 if bits == 16 else 5))
         same(run(path, "requantize", both, 0, target), run("reference", "requantize", both, 0, target))
+
+
+@pytest.mark.clause("REQ-4", "REQ-6", "REQ-8")
+@pytest.mark.parametrize("rounding", list(Rounding))
+def test_requantize_at_the_ends_of_int64(rounding: Rounding) -> None:
+    """Sums of 65 bits, shifts beyond the word, remainders that only a lost bit tells from a tie; any divisor."""
+    ends = [2**63 - 1, 2**63 - 2, 2**62 + 1, 2**62, 2**62 - 1, 3 * 2**61, 2**31, 3, 1, 0]
+    acc = np.array(ends + [-v for v in ends[:-1]] + [-(2**63)], np.int64)
+    square = np.repeat(acc[:, None], acc.size, axis=1)
+    words = np.random.default_rng(1).choice(np.array([0, 1, 0x7FFF, 0x8000, 0xFFFF], np.uint16), square.size)
+    for divisor, shifts_of in (
+        (1, [-65, -1, 0, 1, 2, 15, 17, 47, 48, 61, 62, 63, 64, 65, 66, 70, 127, 128, 200]),
+        (3, [-64, -1, 0, 1, 15, 16, 17, 46, 60, 61, 62, 63, 64, 65]),
+        (2**47 + 1, [-20, 0, 1, 2, 14, 15, 16, 17]),
+        (2**63 - 1, [-70, -16, -8, -2, -1, 0, 1, 2, 3, 16, 17]),
+    ):
+        for shift in shifts_of:
+            target = Target(0, 8 if shift % 2 else 16, rounding, words)
+            wanted = run("reference", "requantize", square, -shift, target, divisor, acc)
+            for path in kernels.available_kernels():
+                same(run(path, "requantize", square, -shift, target, divisor, acc), wanted)
 
 
 @every_path
