@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qnn.numerics import DFP
+from qnn.numerics import DFP, scale_by_power, to_float32_once
 
 Array = NDArray[np.float32] | DFP
 
@@ -17,9 +17,10 @@ Array = NDArray[np.float32] | DFP
 class ExactSum:
     """A parameter's gradient before its one conversion to float32: exact integers and their exponent.
 
-    Parts of a batch add up here as integers, so splitting a batch cannot change a bit.
+    Parts of a batch and uses of a shared weight add up here as integers, at any exponents, so no split can change a
+    bit.
 
-    Bit-exactness: clauses MAC and FLT; exact sums, one rounding to nearest even, exact scaling.
+    Bit-exactness: clauses MAC-6, LAY-5, FLT-2 and FLT-3; exact sums, one rounding to nearest even, exact scaling.
     """
 
     __slots__ = ("exponent", "ints")
@@ -34,17 +35,21 @@ class ExactSum:
         return tuple(self.ints.shape)
 
     def __add__(self, other: ExactSum) -> ExactSum:
-        if other.exponent != self.exponent:
-            raise ValueError(
-                f"got partial gradients at exponents {self.exponent} and {other.exponent}; parts of one step share "
-                f"their exponents: "
-                "call run.advance() once per step, after optimizer.step(), and zero_grad() before the next step"
-            )
-        return ExactSum(self.ints.astype(np.int64) + other.ints, self.exponent)
+        lowest = min(self.exponent, other.exponent)
+        parts = [(p.ints, p.exponent - lowest, _largest(p.ints)) for p in (self, other)]
+        fits = sum(largest << shift for _, shift, largest in parts) < 2**63
+        dtype = np.int64 if fits else object  # beyond int64 the sum is made of Python integers
+        a, b = (ints.astype(dtype) * (1 << shift if largest else 1) for ints, shift, largest in parts)
+        return ExactSum(np.asarray(a + b, dtype), lowest)
 
     def to_float32(self) -> NDArray[np.float32]:
         """The gradient as float32."""
-        return np.ldexp(self.ints.astype(np.float32), self.exponent)
+        return scale_by_power(to_float32_once(self.ints), self.exponent)
+
+
+def _largest(ints: NDArray[Any]) -> int:
+    """The largest magnitude as a Python integer."""
+    return max(abs(int(ints.min())), abs(int(ints.max()))) if ints.size else 0
 
 
 Gradient = NDArray[np.float32] | DFP | ExactSum

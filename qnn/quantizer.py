@@ -34,13 +34,13 @@ class Format:
     bits : int
         Width n, 2 to 16.
     rounding : Rounding
-        One of the nine numbered rules (clause RND).
+        One of the nine numbered rules (clause RND-1).
     noise : {"philox", "lfsr16"}
-        Generator of the words that ``STOCHASTIC`` adds (clause NOI).
+        Generator of the words that ``STOCHASTIC`` adds (clause NOI-1).
     noise_bits : int
-        Random bits r per element, 1 to 16 (clause SR).
+        Random bits r per element, 1 to 16 (clause SR-1).
     r_max : float
-        Overflow rate above which the exponent grows (clause EXP); 0 in the paper.
+        Overflow rate above which the exponent grows (clause EXP-7); 0 in the paper.
     """
 
     bits: int = 8
@@ -93,11 +93,10 @@ class Quantizer:
     Notes
     -----
     Within a step every use quantises with the same exponent, and the counts of all uses add up; :meth:`advance` then
-    applies the exponent rule
-    once (clause EXP). Noise words are addressed by (seed, step, stream, element), where elements of a second use
-    within the step follow those of the first, so a batch may be processed in parts.
+    applies the exponent rule once (clause EXP-6). Noise words are addressed by (seed, step, stream, element), where
+    elements of a second use within the step follow those of the first, so a batch may be processed in parts.
 
-    Bit-exactness: clauses EXP, NOI, RND, REQ; the first exponent comes from the range of the first data.
+    Bit-exactness: clauses LAY-6, EXP-2, EXP-5, NOI-1, FMT-6 and REQ-1; the first exponent comes from the first data.
     """
 
     role: str
@@ -111,7 +110,8 @@ class Quantizer:
     counts: Counts | None = None
     _pending: Counts | None = None
     _used: int = 0
-    _copy: tuple[tuple[Any, ...], DFP] | None = field(default=None, repr=False)
+    _copies: dict[tuple[int, bool, int | None], DFP] = field(default_factory=dict, repr=False)
+    _version: int | None = None
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -131,7 +131,7 @@ class Quantizer:
 
     # --- producing integers ---
     def quantize(self, values: NDArray[np.float32]) -> DFP:
-        """Quantise real values of any shape (clause RND); the first data fixes the first exponent."""
+        """Quantise real values of any shape (clause FMT-6); the first data fixes the first exponent."""
         exponent = self._settle(lambda: self._first_of_values(values))
         ints, counts = self._counted(values, exponent)
         self._record(counts, values.shape)
@@ -140,7 +140,7 @@ class Quantizer:
     def requantize(
         self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None
     ) -> DFP:
-        """Requantise exact accumulators at ``exponent`` (clause REQ)."""
+        """Requantise exact accumulators at ``exponent`` (clause REQ-1)."""
         return self.emit(
             acc.shape,
             lambda target: _kernels.call("requantize", acc, exponent, target, divisor, bias),
@@ -153,7 +153,7 @@ class Quantizer:
         return self.emit(
             parts[0].shape,
             lambda target: _kernels.call("add_requantize", pairs, target),
-            lambda: first_exponent_float(*_sum_range(parts), bits=self.bits),
+            lambda: _first_of_sum(parts, self.bits),
         )
 
     def emit(
@@ -168,7 +168,10 @@ class Quantizer:
         seen no data; it returns None for all-zero data, which leaves the default.
         """
         exponent = self._settle(first)
-        ints, counts = make(self._target(exponent))
+        try:
+            ints, counts = make(self._target(exponent))
+        except ValueError as error:
+            raise ValueError(f"{self.label}: {error}") from error
         self._record(counts, shape)
         return DFP(ints, exponent, self.bits)
 
@@ -189,26 +192,27 @@ class Quantizer:
             self._used += int(np.prod(shape, dtype=np.int64))
 
     def first_of_range(self, acc: NDArray[Any], exponent: int, divisor: int = 1) -> int | None:
-        """Smallest exponent without overflow for exact accumulators (clause EXP)."""
+        """Smallest exponent without overflow for exact accumulators (clause EXP-5)."""
         if acc.size == 0:
             return None
         low, high = _kernels.call("int_range", np.ascontiguousarray(acc))
         return first_exponent_int(low, high, exponent, self.bits, divisor)
 
     def parameter(self, master: Parameter, at_least: int | None = None) -> DFP:
-        """Integers of a master weight, made once per version of the parameter.
+        """Integers of a master weight, made once per step (clause LAY-7), or per version in evaluation.
 
         Parameters
         ----------
         master : Parameter
             float32 array.
         at_least : int, optional
-            Lower bound of the exponent: a bias is not finer than the accumulator it is added to (clause REQ).
+            Lower bound of the exponent: a bias is not finer than the accumulator it is added to (clause REQ-6).
         """
-        key = (master.version, self.training, at_least)
-        if self._copy is not None and self._copy[0] == key:
-            return self._copy[1]
-        if self.training and self._copy is not None and self._copy[0][0] != master.version:
+        version = master.version
+        for mode in (self.training, True):  # evaluation in the middle of a step takes the integers of the step
+            if (copy := self._copies.get((version, mode, at_least))) is not None:
+                return copy
+        if self.training and self._version not in (None, version):
             raise RuntimeError(
                 f"{self.label}: the parameter changed but the step did not; exponents move once per step: "
                 "call run.advance() after optimizer.step()"
@@ -221,7 +225,10 @@ class Quantizer:
             _, counts = self._counted(values, own)
         self._record(counts, values.shape)
         copy = DFP(ints, exponent, self.bits)
-        self._copy = (key, copy)
+        if self.training:
+            self._version = version
+        self._copies = {key: old for key, old in self._copies.items() if key[0] == version}
+        self._copies[version, self.training, at_least] = copy
         return copy
 
     def _counted(self, values: NDArray[np.float32], exponent: int) -> tuple[NDArray[Any], Counts]:
@@ -232,7 +239,7 @@ class Quantizer:
         return ints, counts
 
     def _first_of_values(self, values: NDArray[np.float32]) -> int | None:
-        """Smallest exponent without overflow for real values (clause EXP)."""
+        """Smallest exponent without overflow for real values (clause EXP-5)."""
         try:
             low, high = _kernels.call("float_range", values)
         except ValueError as error:
@@ -253,18 +260,18 @@ class Quantizer:
 
     # --- time and state ---
     def advance(self) -> None:
-        """End the step: the counts of its data give the next exponent (clause EXP)."""
+        """End the step: the counts of its data give the next exponent (clause EXP-2)."""
         if self._pending is not None:
             self.counts = self._pending
             if self.initialised:
                 self.exponent = next_exponent(self._pending, self.exponent, self.format.r_max)
         else:
             self.counts = None
-        self._pending, self._used, self._copy = None, 0, None
+        self.forget_step()
 
     def forget_step(self) -> None:
-        """Drop the counts of a step that will not be finished."""
-        self._pending, self._used, self._copy = None, 0, None
+        """Drop the counts of a step that will not be finished, and take its noise from the first word again."""
+        self._pending, self._used, self._copies, self._version = None, 0, {}, None
 
     @property
     def label(self) -> str:
@@ -283,13 +290,15 @@ class Quantizer:
         self.forget_step()
 
 
-def _sum_range(parts: Sequence[DFP]) -> tuple[float, float]:
-    """Bounds (not attained in general) of a sum from the ranges of its parts would overstate it, so the sum itself "
-    "is scanned in float64."""
-    total = np.zeros(parts[0].shape, np.float64)
-    for part in parts:
-        total += np.ldexp(part.ints.astype(np.float64), part.exponent)
-    return (float(total.min()), float(total.max())) if total.size else (0.0, 0.0)
+def _first_of_sum(parts: Sequence[DFP], bits: int) -> int | None:
+    """Smallest exponent at which the exact sum of the parts does not overflow (clause EXP-5)."""
+    if parts[0].ints.size == 0:
+        return None
+    lowest = min(p.exponent for p in parts)
+    spread = max(p.exponent for p in parts) - lowest
+    dtype = np.int64 if spread + 16 + len(parts).bit_length() < 63 else object
+    total = sum(p.ints.astype(dtype) * (1 << (p.exponent - lowest)) for p in parts)
+    return first_exponent_int(int(np.min(total)), int(np.max(total)), lowest, bits)
 
 
 __all__ = ["ROLES", "Clock", "Format", "Quantizer"]

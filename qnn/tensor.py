@@ -142,6 +142,9 @@ class Tensor:
     def register_hook(self, hook: Callable[[Array], Array | None]) -> Callable[[], None]:
         """Call ``hook(gradient)`` when the gradient of this tensor is complete; a returned array replaces it.
 
+        Integer tensors hand over a DFP gradient, parameters float32. A float32 array returned for an integer tensor is
+        quantised at its gradient site. A hook that returns None changes no bit.
+
         Returns
         -------
         callable
@@ -183,11 +186,10 @@ class Tensor:
             if parts is None:
                 continue
             total = _combine(tensor, parts)
-            if tensor._hooks and isinstance(total, ExactSum):
-                total = total.to_float32()
             for hook in tensor._hooks:
-                replaced = hook(total)  # type: ignore[arg-type]  # an ExactSum became float32 above
-                total = total if replaced is None else replaced
+                # A hook that only looks leaves the exact sum exact; one that replaces it has its word.
+                replaced = hook(total.to_float32() if isinstance(total, ExactSum) else total)
+                total = total if replaced is None else _replacement(tensor, replaced)
             if tensor._node is None or tensor._retain:
                 tensor._accumulate(total)
             if tensor._node is not None:
@@ -255,19 +257,19 @@ class Tensor:
         return _call("transpose", self, axes=axes or tuple(reversed(range(self.ndim))))
 
     def exp(self) -> Tensor:
-        """Element-wise exponential (specified float32, clause FLT)."""
+        """Element-wise exponential (specified float32, clause FLT-4)."""
         return _call("exp", self)
 
     def log(self) -> Tensor:
-        """Element-wise natural logarithm (specified float32, clause FLT)."""
+        """Element-wise natural logarithm (specified float32, clause FLT-5)."""
         return _call("log", self)
 
     def tanh(self) -> Tensor:
-        """Element-wise hyperbolic tangent (specified float32, clause FLT)."""
+        """Element-wise hyperbolic tangent (specified float32, clause FLT-6)."""
         return _call("tanh", self)
 
     def sigmoid(self) -> Tensor:
-        """Element-wise logistic function (specified float32, clause FLT)."""
+        """Element-wise logistic function (specified float32, clause FLT-7)."""
         return _call("sigmoid", self)
 
     def relu(self) -> Tensor:
@@ -320,12 +322,14 @@ def apply(operation: Operation, *inputs: Tensor, grad_site: GradientSum | None =
     inputs : Tensor
         Passed to ``forward`` as arrays.
     grad_site, strict
-        Given to the output tensor, see :class:`Tensor`.
+        Given to the output tensor, see :class:`Tensor`; integers made from strict integers are strict anyway.
     """
     recorded = is_recording() and any(t.requires_grad for t in inputs)
     operation.needs = tuple(recorded and t.requires_grad for t in inputs)
     arrays = [t.data for t in inputs]
     data = operation.forward(*arrays)
+    if isinstance(data, DFP):  # a layer without a recipe (Flatten) does not end the strictness of what it passes on
+        strict = strict or any(t.strict and t.is_integer for t in inputs)
     out = Tensor(data, requires_grad=recorded, grad_site=grad_site, strict=strict)
     if recorded:
         out._node = _Node(operation, inputs, current_module())
@@ -394,6 +398,18 @@ def _combine(tensor: Tensor, parts: list[Gradient]) -> Gradient:
     if len(parts) == 1:
         return integers[0]
     return _site(tensor, parts).add(integers)
+
+
+def _replacement(tensor: Tensor, value: Any) -> Gradient:
+    """What a hook returned, as a gradient that the tensor can have."""
+    gradient: Gradient = value if isinstance(value, (DFP, ExactSum)) else np.asarray(value, np.float32)
+    if tuple(gradient.shape) != tensor.shape or (isinstance(gradient, DFP) and not tensor.is_integer):
+        got = "integers" if isinstance(gradient, DFP) else "numbers"
+        raise ValueError(
+            f"got {got} of shape {tuple(gradient.shape)} from a hook of {tensor!r}; allowed is the tensor's own shape, "
+            "float32, or a DFP where the tensor has integers: return None to leave the gradient as it is"
+        )
+    return _combine(tensor, [gradient])
 
 
 def _site(tensor: Tensor, parts: Sequence[Gradient]) -> GradientSum:

@@ -48,6 +48,10 @@ class Dropout(Module):
             self.activation = self.recipe.site("activation")
             self.gradient = self.recipe.site("gradient")
 
+    def forget_step(self) -> None:
+        """Take the noise words of the step from its first again."""
+        self.used = (-1, 0)
+
     def forward(self, x: Tensor) -> Tensor:
         integer = self.wants_integers(x)
         if not self.training or self.kept == 65536:

@@ -52,7 +52,7 @@ class _Criterion(Module):
 
 
 class CrossEntropyLoss(_Criterion):
-    """Softmax and cross-entropy in specified float32 (clauses LOSS), quantised gradient.
+    """Softmax and cross-entropy in specified float32 (clauses LOSS-1 to LOSS-3), quantised gradient.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class CrossEntropyLoss(_Criterion):
 
 class SquareHingeLoss(_Criterion):
     """Sum over classes of max(0, 1 - t y)^2 with t = +1 for the label and -1 otherwise, mean over the batch "
-    "(clauses LOSS)."""
+    "(clauses LOSS-3 and LOSS-4)."""
 
     kind = "square_hinge"
     function = staticmethod(square_hinge)

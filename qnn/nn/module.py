@@ -105,10 +105,16 @@ class Module:
                         yield f"{key}.{index}", item
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it."""
+        """This module and all below it; one that stands in several places comes once, by its first name."""
+        return self._walk(prefix, set())
+
+    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+        if id(self) in seen:
+            return
+        seen.add(id(self))
         yield prefix, self
         for key, child in self.children():
-            yield from child.named_modules(f"{prefix}.{key}" if prefix else key)
+            yield from child._walk(f"{prefix}.{key}" if prefix else key, seen)
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, without names."""
@@ -120,13 +126,15 @@ class Module:
             module.name = name or type(self).__name__.lower()
 
     def _own(self, kind: type) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
         for prefix, module in self.named_modules():
             for key, value in vars(module).items():
-                if isinstance(value, kind):
+                if isinstance(value, kind) and id(value) not in seen:
+                    seen.add(id(value))
                     yield (f"{prefix}.{key}" if prefix else key), value
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Trained arrays by dotted name."""
+        """Trained arrays by dotted name, a shared one once."""
         return self._own(Parameter)
 
     def parameters(self) -> Iterator[Parameter]:

@@ -29,8 +29,8 @@ class Normalize(Module):
 
     Notes
     -----
-    Training uses the batch's biased variance, evaluation the running statistics. Bit-exactness: clauses BN; exact
-    integer sums.
+    Training uses the batch's biased variance, evaluation the running statistics. Bit-exactness: clauses BN-1
+    to BN-7; exact integer sums.
     """
 
     def __init__(self, channels: int, momentum: float = 0.9, eps: float = 1e-5, recipe: Recipe | None = None) -> None:

@@ -18,12 +18,13 @@ class Run:
     Attributes
     ----------
     seed, step : int
-        Two parts of every noise address; ``step`` counts finished steps.
+        Two parts of every noise address; ``step`` counts finished steps. Setting it forgets what the step has counted
+        and the noise it has used, so ``run.step = run.step`` starts a step anew that an error broke off.
 
     Notes
     -----
     Streams are numbered 0, 1, 2, ... over the sites of the modules in order of definition, then over dropout layers.
-    Bit-exactness: clause NOI.
+    Bit-exactness: clauses LAY-6 to LAY-8 and NOI-1.
     """
 
     def __init__(self, modules: tuple[Module, ...], seed: int) -> None:
@@ -38,12 +39,10 @@ class Run:
                 site.name = name if module is modules[0] else f"{type(module).__name__.lower()}.{name}"
                 site.clock, site.stream = self._clock, len(self.sites)
                 self.sites.append((site.name, site))
-        stream = len(self.sites)
-        for module in modules:
-            for child in module.modules():
-                if isinstance(child, Dropout):
-                    child.clock, child.stream = self._clock, stream
-                    stream += 1
+        self._dropouts = [c for module in modules for c in module.modules() if isinstance(c, Dropout)]
+        for stream, child in enumerate(self._dropouts, start=len(self.sites)):
+            child.clock, child.stream = self._clock, stream
+        self.step = 0  # forgets what ran before
 
     @property
     def seed(self) -> int:
@@ -64,6 +63,8 @@ class Run:
         self._clock.step = value
         for _, site in self.sites:
             site.forget_step()
+        for child in self._dropouts:
+            child.forget_step()
 
     def advance(self) -> None:
         """End a step: every exponent moves by the counts of the step, and the noise of the next step begins."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qnn.nn.module import Module
-from qnn.numerics import (
-    DFP,
-)
+from qnn.numerics import DFP, Rounding
 from qnn.ops.convert import Dequantize as DequantizeOperation
 from qnn.ops.convert import ImageTable
 from qnn.ops.convert import Quantize as QuantizeOperation
@@ -30,6 +29,7 @@ class ImageInput(Module):
     Notes
     -----
     The table's exponent is the smallest one without overflow over all 256 pixel values, so it depends on no batch.
+    It is made once for all steps: where the input format is STOCHASTIC, the table is rounded by NEAREST_DOWN.
     Bit-exactness: clause LAY-1; float32 operations in stated order, then one rounding.
     """
 
@@ -39,6 +39,8 @@ class ImageInput(Module):
         self.gradient_sum = None
         if self.recipe.is_integer:
             self.input = self.recipe.site("input")
+            if self.input.rounding == Rounding.STOCHASTIC:
+                self.input.format = replace(self.input.format, rounding=Rounding.NEAREST_DOWN)
             self.integers: DFP = self.input.quantize(self.table.values)
             self.input.forget_step()
 

@@ -25,7 +25,7 @@ class SummaryRow:
     output : str
         Format of the output.
     accumulator, accumulator_input_gradient, accumulator_weight_gradient : int
-        Bits that hardware needs for the exact sums forward and backward (clause MAC); 0 where there is none.
+        Bits that hardware needs for the exact sums forward and backward (clause MAC-2); 0 where there is none.
     macs : int
         Multiply-adds of the forward pass for the batch.
     output_bytes : int

@@ -68,7 +68,7 @@ class Linear(_Weighted):
     Notes
     -----
     Shapes: [N, inputs] to [N, outputs]; weight [outputs, inputs] float32 master.
-    Bit-exactness: clauses MAC, REQ.
+    Bit-exactness: clauses MAC-3, REQ-1, REQ-6 and LAY-9.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Conv2d(_Weighted):
 
     Notes
     -----
-    Padding is with the value 0. Bit-exactness: clauses MAC, REQ.
+    Padding is with the value 0. Bit-exactness: clauses MAC-4 to MAC-6, REQ-1, REQ-6 and LAY-9.
     """
 
     def __init__(

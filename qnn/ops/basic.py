@@ -213,7 +213,7 @@ class GetItem(Operation):
 
 @register
 class Exp(Operation):
-    """Specified exponential (clause FLT)."""
+    """Specified exponential (clause FLT-4)."""
 
     name = "exp"
 
@@ -227,7 +227,7 @@ class Exp(Operation):
 
 @register
 class Log(Operation):
-    """Specified natural logarithm (clause FLT)."""
+    """Specified natural logarithm (clause FLT-5)."""
 
     name = "log"
 
@@ -241,7 +241,7 @@ class Log(Operation):
 
 @register
 class Tanh(Operation):
-    """Specified hyperbolic tangent (clause FLT)."""
+    """Specified hyperbolic tangent (clause FLT-6)."""
 
     name = "tanh"
 
@@ -255,7 +255,7 @@ class Tanh(Operation):
 
 @register
 class Sigmoid(Operation):
-    """Specified logistic function (clause FLT)."""
+    """Specified logistic function (clause FLT-7)."""
 
     name = "sigmoid"
 

@@ -70,7 +70,7 @@ class NormalizeInteger(Operation):
 
     Notes
     -----
-    Source: DFP paper, section 5.3 (float32 inside, 8-bit input and output); clauses BN.
+    Source: DFP paper, section 5.3 (float32 inside, 8-bit input and output). Bit-exactness: clauses BN-1 to BN-7.
     """
 
     name = "batch_norm"

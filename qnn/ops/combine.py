@@ -49,7 +49,7 @@ class ConcatFloat(Operation):
 
 class ConcatInteger(Operation):
     """Concatenation along the last axis: all parts are brought to the output site's exponent, each entry rounded "
-    "once (clause REQ-7)."""
+    "once (clause LAY-10)."""
 
     name = "concat"
 

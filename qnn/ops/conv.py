@@ -111,7 +111,7 @@ class Conv2dInteger(Operation):
     output, gradient : Quantizer
         Sites of the result and of the gradient sent back.
 
-    Bit-exactness: clauses MAC, REQ; the weight gradient is exact until its conversion to float32.
+    Bit-exactness: clauses MAC-4 to MAC-6, REQ-1, REQ-6 and LAY-9; the weight gradient is exact until its conversion.
     """
 
     name = "conv2d"

@@ -47,7 +47,7 @@ class LinearInteger(Operation):
     output, gradient : Quantizer
         Sites of the result and of the gradient sent back.
 
-    Bit-exactness: clauses MAC, REQ; the weight gradient is exact until its conversion to float32.
+    Bit-exactness: clauses MAC-3, REQ-1, REQ-6 and LAY-9; the weight gradient is exact until its conversion to float32.
     """
 
     name = "linear"

@@ -18,7 +18,7 @@ LossFunction = Callable[..., tuple[NDArray[np.int64], Float]]
 
 LOSS_UNIT = (
     2.0**-LOSS_FRACTION_BITS
-)  # losses are summed as integers of this unit (clause LOSS), so that no split of a batch changes the sum
+)  # losses are summed as integers of this unit (clause LOSS-3), so that no split of a batch changes the sum
 
 
 @dataclass(frozen=True)

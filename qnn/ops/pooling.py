@@ -52,7 +52,7 @@ class AveragePoolFloat(Operation):
 
 class MaxPoolInteger(Operation):
     """Largest integer of each window, exact; where windows overlap, the summed gradient is rounded at ``gradient`` "
-    "(clause POOL)."""
+    "(clauses POOL-2, POOL-3 and LAY-9)."""
 
     name = "max_pool"
 
@@ -74,7 +74,7 @@ class MaxPoolInteger(Operation):
 
 
 class AveragePoolInteger(Operation):
-    """Mean of each window: exact sum, divided and rounded once (clause REQ, divisor kh*kw); backward likewise."""
+    """Mean of each window: exact sum, divided by kh*kw and rounded once (clauses POOL-4 and REQ-8); backward too."""
 
     name = "average_pool"
 

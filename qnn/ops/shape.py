@@ -30,6 +30,8 @@ class ReshapeInteger(Operation):
 class Shortcut(Operation):
     """Every ``stride``-th pixel, channels padded with zeros at the end (option A of the ResNet paper); float32 or DFP.
 
+    Bit-exactness: clause LAY-10.
+
     Parameters
     ----------
     stride : int
@@ -50,6 +52,11 @@ class Shortcut(Operation):
         return (_map(gradient, self._up),)
 
     def _down(self, values: NDArray[Any]) -> NDArray[Any]:
+        if values.ndim != 4 or values.shape[3] > self.channels:
+            raise ValueError(
+                f"got shape {values.shape} for a shortcut to {self.channels} channels; allowed is [N, H, W, C] with "
+                f"C <= {self.channels}: channels can be added, not dropped"
+            )
         picked = values[:, :: self.stride, :: self.stride]
         out = np.zeros((*picked.shape[:3], self.channels), values.dtype)
         out[..., : values.shape[3]] = picked

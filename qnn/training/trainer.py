@@ -68,7 +68,7 @@ class StepRecord:
     digest : bytes
         The chain after the step (clause DIG-2).
     parts : dict of str to bytes
-        sha256 of each part (clause DIG-2).
+        sha256 of each part (clauses DIG-3 and DIG-4).
     exponents : list of int
         Exponent each site used.
     """
@@ -257,7 +257,7 @@ class Trainer:
         return {part: hash_arrays(arrays[part]) for part in PARTS}
 
     def named_arrays(self) -> dict[str, list[tuple[str, NDArray[Any]]]]:
-        """The state that the chain covers, by part and name (clause DIG-2); without batch and noise."""
+        """The state that the chain covers, by part and name (clause DIG-4); without batch and noise."""
         return {
             "parameters": [(name, np.asarray(parameter.data)) for name, parameter in self.parameters],
             "buffers": [*self.model.named_buffers(), *self.criterion.named_buffers()],

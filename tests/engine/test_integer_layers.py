@@ -34,8 +34,10 @@ def adopt(layer: nn.Module, twin: nn.Module) -> None:
     """Give the float twin the values that the integer layer's copies stand for."""
     copies = {}
     for name, site in layer.named_sites():
-        if site._copy is not None:
-            copies[name.replace("weight_site", "weight").replace("bias_site", "bias")] = site._copy[1].to_float()
+        if site._copies:
+            copies[name.replace("weight_site", "weight").replace("bias_site", "bias")] = next(
+                iter(site._copies.values())
+            ).to_float()
     for name, parameter in twin.named_parameters():
         prefix, _, key = name.rpartition(".")
         wanted = f"{prefix}.{ {'gamma': 'weight', 'beta': 'bias'}.get(key, key) }".replace(" ", "").lstrip(".")
