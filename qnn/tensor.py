@@ -281,7 +281,7 @@ class Parameter(Tensor):
     """A trained float32 array: master weights, biases, scale factors.
 
     ``decay`` says whether weight decay applies. ``version`` counts replacements of ``data``, so that quantised
-    copies know when they are stale.
+    copies know when they are stale: replace the array, never write into it.
     ``initial`` is the bound of uniform values while they wait to be drawn by :func:`qnn.nn.initialize`; setting
     ``data`` clears it.
     """

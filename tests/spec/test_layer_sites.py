@@ -162,6 +162,20 @@ def test_joined_tensors() -> None:
 
 
 @pytest.mark.clause("LAY-10")
+@pytest.mark.parametrize("spread", [46, 47])
+def test_concat_of_far_exponents(spread: int) -> None:
+    layer = nn.Concat(RECIPE)
+    nn.prepare(layer, seed=1)
+    parts = [Tensor(DFP(np.array([[-128]], np.int8), e, 8)) for e in (0, -spread)]
+    if spread == 46:
+        y = layer(*parts).data
+        assert (y.exponent, y.ints.tolist()) == (0, [[-128, 0]])
+        return
+    with pytest.raises(OverflowError, match="differ by 46"):
+        layer(*parts)
+
+
+@pytest.mark.clause("LAY-10")
 def test_shortcut() -> None:
     x = Tensor(DFP(np.arange(18, dtype=np.int8).reshape(1, 3, 3, 2), -2, 8), requires_grad=True)
     y = nn.PadShortcut(2, 3, RECIPE)(x)
