@@ -156,6 +156,7 @@ class BuildExt(build_ext):
                 f"-fsanitize={sanitizers}",
                 "-fno-sanitize-recover=all",
                 "-fno-omit-frame-pointer",
+                "-fno-wrapv",  # Python's own -fwrapv would make signed overflow defined and hide it
             ]
             link_args += [f"-fsanitize={sanitizers}"]
         if flag("QNN_NO_OPENMP"):

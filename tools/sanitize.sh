@@ -20,7 +20,7 @@ cd "$work/tree"
 [ -e README.md ] || echo >README.md
 
 export QNN_SANITIZE=address,undefined QNN_REQUIRE_EXT=1
-if ! "$python" setup.py build_ext --inplace -j 2 >"$work/build.log" 2>&1; then
+if ! "$python" setup.py build_ext --inplace >"$work/build.log" 2>&1; then
     cat "$work/build.log"
     exit 1
 fi
@@ -33,8 +33,16 @@ for library in libasan.so libubsan.so; do
 done
 
 # Python keeps memory until it exits, so leaks are not looked for; a single finding ends the run.
-export ASAN_OPTIONS=detect_leaks=0:abort_on_error=0:exitcode=99:allocator_may_return_null=1
-export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
+# Findings go to files, because pytest holds back what a test prints.
+export ASAN_OPTIONS=detect_leaks=0:exitcode=99:allocator_may_return_null=1:log_path=$work/finding
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99:log_path=$work/finding
 export PYTHONMALLOC=malloc QNN_TEST_EXAMPLES=${QNN_TEST_EXAMPLES:-6} OPENBLAS_NUM_THREADS=1
 unset QNN_KERNELS QNN_NUM_THREADS
-LD_PRELOAD="${preload# }" "$python" -m pytest tests/kernels --ignore tests/kernels/test_dispatch.py -q -x -p no:cacheprovider "$@"
+status=0
+LD_PRELOAD="${preload# }" "$python" -m pytest tests/kernels --ignore tests/kernels/test_dispatch.py -q -x -p no:cacheprovider "$@" ||
+    status=$?
+if compgen -G "$work/finding*" >/dev/null; then
+    cat "$work"/finding*
+    status=99
+fi
+exit "$status"
