@@ -271,6 +271,23 @@ def test_normalize_grad(path: str, data: st.DataObject, rows: int, c: int, expon
     same(run(path, "normalize_grad", g, x, *coefficients, target, threads=threads), wanted)
 
 
+@pytest.mark.clause("BN-5", "BN-7", "FLT-1")
+@compiled
+@given(data=st.data(), rows=st.integers(1, 40), c=channels, bits=st.sampled_from([8, 16]))
+def test_float32_steps_are_in_the_stated_order(path: str, data: st.DataObject, rows: int, c: int, bits: int) -> None:
+    """Terms that cancel leave only what each rounding lost: another order or a fused multiply-add changes integers."""
+    x = data.draw(small_ints((rows, c)))
+    g = x if data.draw(st.booleans()) else np.clip(x, -100, 100) + np.int8(data.draw(st.integers(-1, 1)))
+    a, small = data.draw(factors(c, 20)), data.draw(factors(c, 0))
+    target = data.draw(targets(rows * c, st.integers(-6, 2)))
+    target = Target(target.exponent, bits, target.rounding, target.noise)
+    for b in (-a, np.nextafter(-a, np.float32(0))):
+        wanted = run("reference", "normalize_grad", g, x, a, b, small, target)
+        same(run(path, "normalize_grad", g, x, a, b, small, target), wanted)
+    mean = x[0].astype(np.float32) + small * np.float32(2.0**-20)
+    same(run(path, "normalize", x, mean, a, target), run("reference", "normalize", x, mean, a, target))
+
+
 @pytest.mark.clause("BN-1")
 @compiled
 @given(data=st.data(), rows=st.one_of(st.integers(0, 70), st.just(1500)), c=channels, threads=thread_counts)
