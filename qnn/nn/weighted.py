@@ -40,7 +40,9 @@ class _Weighted(Module):
             if bias:
                 self.bias_site = self.recipe.site("bias")
             self.activation = self.recipe.site("activation")
-            self.gradient = self.recipe.site("gradient")
+            self.gradient = self.recipe.returned_site()
+            assert self.recipe.gradient is not None
+            self.incoming_bits = self.recipe.gradient.bits
 
     def _integers(self, x: Tensor) -> tuple[DFP, DFP | None]:
         """Integer copies of weight and bias; the bias is not finer than the accumulator."""
@@ -85,7 +87,7 @@ class Linear(_Weighted):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.wants_integers(x):
-            operation = LinearInteger(*self._integers(x), self.activation, self.gradient)
+            operation = LinearInteger(*self._integers(x), self.activation, self.gradient, self.incoming_bits)
             return self.run(operation, x, *self._masters())
         return self.run(LinearFloat(), x, *self._masters())
 
@@ -134,7 +136,9 @@ class Conv2d(_Weighted):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.wants_integers(x):
-            operation = Conv2dInteger(self.window, *self._integers(x), self.activation, self.gradient)
+            operation = Conv2dInteger(
+                self.window, *self._integers(x), self.activation, self.gradient, self.incoming_bits
+            )
             return self.run(operation, x, *self._masters())
         return self.run(Conv2dFloat(self.window), x, *self._masters())
 

@@ -110,14 +110,19 @@ class Conv2dInteger(Operation):
     bias : DFP [O] or None
     output, gradient : Quantizer
         Sites of the result and of the gradient sent back.
+    incoming_bits : int
+        Width of the gradient that arrives, for the table of accumulator widths.
 
     Bit-exactness: clauses MAC-4 to MAC-6, REQ-1, REQ-6 and LAY-9; the weight gradient is exact until its conversion.
     """
 
     name = "conv2d"
 
-    def __init__(self, window: Window, weight: DFP, bias: DFP | None, output: Quantizer, gradient: Quantizer) -> None:
+    def __init__(
+        self, window: Window, weight: DFP, bias: DFP | None, output: Quantizer, gradient: Quantizer, incoming_bits: int
+    ) -> None:
         self.window, self.weight, self.bias, self.output, self.gradient = window, weight, bias, output, gradient
+        self.incoming_bits = incoming_bits
 
     def forward(self, x: DFP, *masters: Float) -> DFP:
         self.hw = self.window.output_hw(x.shape, self.weight.shape)
@@ -159,9 +164,9 @@ class Conv2dInteger(Operation):
             "macs": positions * o * kh * kw * c,
             "accumulator": accumulator_bits_needed(kh * kw * c, self.x.bits, self.weight.bits),
             "accumulator_input_gradient": accumulator_bits_needed(
-                kh * kw * per_group, self.gradient.bits, self.weight.bits
+                kh * kw * per_group, self.incoming_bits, self.weight.bits
             ),
-            "accumulator_weight_gradient": accumulator_bits_needed(positions, self.gradient.bits, self.x.bits),
+            "accumulator_weight_gradient": accumulator_bits_needed(positions, self.incoming_bits, self.x.bits),
         }
 
 

@@ -46,14 +46,19 @@ class LinearInteger(Operation):
         At an exponent not below that of the accumulator.
     output, gradient : Quantizer
         Sites of the result and of the gradient sent back.
+    incoming_bits : int
+        Width of the gradient that arrives, for the table of accumulator widths.
 
     Bit-exactness: clauses MAC-3, REQ-1, REQ-6 and LAY-9; the weight gradient is exact until its conversion to float32.
     """
 
     name = "linear"
 
-    def __init__(self, weight: DFP, bias: DFP | None, output: Quantizer, gradient: Quantizer) -> None:
+    def __init__(
+        self, weight: DFP, bias: DFP | None, output: Quantizer, gradient: Quantizer, incoming_bits: int
+    ) -> None:
         self.weight, self.bias, self.output, self.gradient = weight, bias, output, gradient
+        self.incoming_bits = incoming_bits
 
     def forward(self, x: DFP, *masters: Float) -> DFP:
         check_linear(x.shape, self.weight.shape)
@@ -90,8 +95,8 @@ class LinearInteger(Operation):
         return {
             "macs": n * k * out,
             "accumulator": accumulator_bits_needed(k, *widths),
-            "accumulator_input_gradient": accumulator_bits_needed(out, self.gradient.bits, self.weight.bits),
-            "accumulator_weight_gradient": accumulator_bits_needed(n, self.gradient.bits, self.x.bits),
+            "accumulator_input_gradient": accumulator_bits_needed(out, self.incoming_bits, self.weight.bits),
+            "accumulator_weight_gradient": accumulator_bits_needed(n, self.incoming_bits, self.x.bits),
         }
 
 

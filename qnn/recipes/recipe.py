@@ -18,6 +18,8 @@ class Recipe:
     input, weight, bias, activation, gradient : Format or None
         All None is the float baseline, all set is integer training. A mixture is refused: an integer kernel needs
         integer operands.
+    returned : Format or None
+        Format of the gradient that a layer with weights sends to the layer before it, where it is not `gradient`.
     last_bits : int or None
         Width of weights, activations and gradients in the last layer (the paper takes 16 on ImageNet).
     strict : bool
@@ -32,6 +34,7 @@ class Recipe:
     bias: Format | None = None
     activation: Format | None = None
     gradient: Format | None = None
+    returned: Format | None = None
     last_bits: int | None = None
     strict: bool = False
     source: str = ""
@@ -61,8 +64,15 @@ class Recipe:
             )
         return Quantizer(role, chosen)
 
+    def returned_site(self) -> Quantizer:
+        """A new site for the gradient that a layer with weights sends to the layer before it."""
+        return Quantizer("gradient", self.returned) if self.returned is not None else self.site("gradient")
+
     def last_layer(self) -> Recipe:
-        """The recipe of the last layer: the same, with ``last_bits`` where it is set."""
+        """The recipe of the last layer: the same, with ``last_bits`` where it is set.
+
+        The gradient that leaves it has the width of the other layers, whose products stay as narrow as they were.
+        """
         if self.last_bits is None or not self.is_integer:
             return self
         widened = {
@@ -70,7 +80,7 @@ class Recipe:
             for role in ("weight", "bias", "activation", "gradient")
             if (chosen := getattr(self, role)) is not None
         }
-        return replace(self, **widened)
+        return replace(self, returned=self.gradient, **widened)
 
     def describe(self) -> dict[str, str]:
         """Formats by role, in words."""

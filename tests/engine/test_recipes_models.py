@@ -143,3 +143,22 @@ def test_streams_are_numbered_in_order_and_unique() -> None:
 def test_seeds_outside_64_bits_are_refused(seed: object) -> None:
     with pytest.raises(ValueError, match=r"2\^64"):
         nn.prepare(nn.Linear(2, 2), seed=seed)
+
+
+def test_a_wide_last_layer_sends_back_the_common_width() -> None:
+    recipe = recipes.dfp8(last_bits=16)
+    net = nn.Sequential(
+        nn.ImageInput((0.5,), (0.25,), recipe),
+        nn.Flatten(recipe),
+        nn.Linear(4, 3, recipe=recipe),
+        nn.Linear(3, 2, recipe=recipe.last_layer()),
+    )
+    criterion = nn.CrossEntropyLoss(recipe)
+    nn.prepare(net, criterion, seed=1)
+    assert (net[3].weight_site.bits, net[3].activation.bits, criterion.gradient.bits) == (16, 16, 16)
+    assert (net[3].gradient.bits, net[2].gradient.bits, net[2].weight_site.bits) == (8, 8, 8)
+    images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2, 1)
+    criterion(net(images), np.array([0, 1])).backward()
+    rows = {row.name: row for row in nn.summarize(net, images).rows}
+    assert rows["layers.2"].accumulator_weight_gradient == 8 + 8 + 1, "int8 times int8, two positions"
+    assert rows["layers.3"].accumulator_weight_gradient == 16 + 8 + 1

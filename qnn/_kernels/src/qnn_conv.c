@@ -1,4 +1,5 @@
-/* Convolution forward and its input gradient: blocks of output rows, read from a small padded int16 copy of their input. */
+/* Convolution forward and its input gradient: blocks of output rows, read from a small padded int16 copy of their
+   input. */
 #include "qnn_gemm.h"
 
 #include <string.h>
@@ -25,7 +26,8 @@ typedef struct {
     qnn_counts *counts;
 } job;
 
-/* The part of a block that lies in one image: output rows first .. end-1 and the copy of the input rows that they read. */
+/* The part of a block that lies in one image: output rows first .. end-1 and the copy of the input rows that they
+   read. */
 typedef struct {
     int64_t image, first, end, lowest_row;
     int64_t block_row; /* of the first row, within the block */
@@ -68,7 +70,8 @@ static void fill_buffer(const job *j, const part *at, int64_t rows, int64_t lowe
 }
 
 /* The outputs of one phase in one part: where each reads, and which output of the block it is. Returns their number. */
-static int64_t list_rows(const job *j, const qnn_conv_phase *phase, const part *at, int64_t x0, int64_t x1, const int16_t **rows,
+static int64_t list_rows(const job *j, const qnn_conv_phase *phase, const part *at, int64_t x0, int64_t x1,
+                         const int16_t **rows,
                          int32_t *map)
 {
     const qnn_axis *ay = &j->plan->y, *ax = &j->plan->x;
@@ -95,8 +98,10 @@ static int64_t list_rows(const job *j, const qnn_conv_phase *phase, const part *
     return count;
 }
 
-/* All chunks and panels of one group of one phase, drained into the block's dense sums unless they are dense already. */
-static void multiply(const job *j, const qnn_conv_phase *phase, int64_t group, const int16_t *const *rows, const int32_t *map, int64_t count,
+/* All chunks and panels of one group of one phase, drained into the block's dense sums unless they are dense
+   already. */
+static void multiply(const job *j, const qnn_conv_phase *phase, int64_t group, const int16_t *const *rows,
+                     const int32_t *map, int64_t count,
                      char *scratch, int direct)
 {
     const qnn_conv_plan *plan = j->plan;
@@ -115,14 +120,16 @@ static void multiply(const job *j, const qnn_conv_phase *phase, int64_t group, c
                              sums + p * QNN_PANEL, j->sums_stride, !fresh);
         fresh = 0;
         if (chunk->drain && !direct) {
-            qnn_drain(&plan->layout, sums, j->sums_stride, count, plan->out_group, map, plan->wide, drained, dense, width);
+            qnn_drain(&plan->layout, sums, j->sums_stride, count, plan->out_group, map, plan->wide, drained, dense,
+                      width);
             drained = 1;
             fresh = 1;
         }
     }
 }
 
-static void emit(const job *j, const void *sums, int64_t row, int64_t rows, int64_t x0, int64_t columns, qnn_counts *counts)
+static void emit(const job *j, const void *sums, int64_t row, int64_t rows, int64_t x0, int64_t columns,
+                 qnn_counts *counts)
 {
     const qnn_conv_plan *plan = j->plan;
     int64_t width = plan->groups * plan->out_group, bytes = plan->wide ? 8 : 4;
@@ -131,7 +138,8 @@ static void emit(const job *j, const void *sums, int64_t row, int64_t rows, int6
         return;
     }
     for (int64_t r = 0; r < rows; r++)
-        qnn_emit(plan->isa, j->output, (const char *)sums + r * columns * width * bytes, (row + r) * plan->out_w + x0, columns, 0,
+        qnn_emit(plan->isa, j->output, (const char *)sums + r * columns * width * bytes, (row + r) * plan->out_w + x0,
+                 columns, 0,
                  width, counts);
 }
 
@@ -156,7 +164,8 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     int64_t x0 = begin % j->column_blocks * j->columns, x1 = qnn_min(x0 + j->columns, plan->out_w), lowest_column, high;
     int64_t width = plan->groups * plan->out_group, row_elements = j->buffer_width * plan->groups * plan->in_group;
     /* With one phase and whole panels the sums come out in the order of the result, without a copy. */
-    int direct = !plan->wide && !plan->layout.split && plan->groups == 1 && plan->phases == 1 && width == j->sums_stride;
+    int direct = !plan->wide && !plan->layout.split && plan->groups == 1 && plan->phases == 1;
+    direct = direct && width == j->sums_stride;
     (void)end;
     reach(&plan->x, x0, x1, &lowest_column);
     for (int64_t p = 0; p < plan->phases; p++) {
@@ -233,7 +242,8 @@ static int run(job *j, int threads, qnn_counts *counts)
     return done ? 0 : -1;
 }
 
-static int convolve(qnn_conv_plan *plan, const qnn_conv_shape *shape, const void *input, int bytes, const void *weights, int w_bytes,
+static int convolve(qnn_conv_plan *plan, const qnn_conv_shape *shape, const void *input, int bytes,
+                    const void *weights, int w_bytes,
                     int gradient, const qnn_output *output, int threads, qnn_counts *counts)
 {
     job j = {.plan = plan, .output = output, .input = input, .bytes = bytes};
@@ -245,13 +255,16 @@ static int convolve(qnn_conv_plan *plan, const qnn_conv_shape *shape, const void
     return run(&j, threads, counts);
 }
 
-static qnn_conv_plan make_plan(const qnn_isa *isa, const qnn_conv_shape *s, int bytes, int w_bytes, const qnn_output *output)
+static qnn_conv_plan make_plan(const qnn_isa *isa, const qnn_conv_shape *s, int bytes, int w_bytes,
+                               const qnn_output *output)
 {
-    return (qnn_conv_plan){.isa = isa, .layout = qnn_make_layout(bytes, w_bytes), .wide = output->wide, .groups = s->groups,
+    return (qnn_conv_plan){.isa = isa, .layout = qnn_make_layout(bytes, w_bytes), .wide = output->wide,
+                           .groups = s->groups,
                            .images = s->images};
 }
 
-int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *s, const void *x, int x_bytes, const void *weights, int w_bytes,
+int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *s, const void *x, int x_bytes, const void *weights,
+               int w_bytes,
                const qnn_output *output, int threads, qnn_counts *counts)
 {
     qnn_conv_plan plan = make_plan(isa, s, x_bytes, w_bytes, output);
@@ -267,7 +280,8 @@ int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *s, const void *x, int x
     return failed ? -1 : 0;
 }
 
-int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *s, const void *g, int g_bytes, const void *weights, int w_bytes,
+int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *s, const void *g, int g_bytes, const void *weights,
+                          int w_bytes,
                           const qnn_output *output, int threads, qnn_counts *counts)
 {
     qnn_conv_plan plan = make_plan(isa, s, g_bytes, w_bytes, output);

@@ -172,16 +172,18 @@ typedef struct {
     int bytes, gradient;
 } pack_job;
 
-/* One run of taps of one panel. Forward: columns are filters, each contiguous along the run. Gradient: rows are (tap, filter),
-   columns are input channels. */
-static void pack_run(const pack_job *j, int64_t group, int64_t column, int64_t columns, int64_t y, int64_t t, int64_t run, int16_t *to)
+/* One run of taps of one panel. Forward: columns are filters, each contiguous along the run. Gradient: rows are
+   (tap, filter), columns are input channels. */
+static void pack_run(const pack_job *j, int64_t group, int64_t column, int64_t columns, int64_t y, int64_t t,
+                     int64_t run, int16_t *to)
 {
     const qnn_conv_plan *plan = j->plan;
     int64_t cg = j->shape->channels / j->shape->groups, filter_size = j->shape->kh * j->shape->kw * cg;
     int64_t row = j->phase->y->index[y] * j->shape->kw;
     if (!j->gradient) {
         int64_t at = (group * plan->out_group + column) * filter_size + (row + j->phase->x->index[t]) * cg;
-        plan->isa->pack_columns(j->weights + at * j->bytes, j->bytes, filter_size, run * cg, columns, plan->layout.split, to);
+        plan->isa->pack_columns(j->weights + at * j->bytes, j->bytes, filter_size, run * cg, columns,
+                                plan->layout.split, to);
         return;
     }
     const void *rows[64];
@@ -216,7 +218,8 @@ static void pack_panels(void *context, int64_t begin, int64_t end, int worker)
     }
 }
 
-int qnn_plan_pack(qnn_conv_plan *plan, const qnn_conv_shape *shape, const void *weights, int bytes, int gradient, int threads)
+int qnn_plan_pack(qnn_conv_plan *plan, const qnn_conv_shape *shape, const void *weights, int bytes, int gradient,
+                  int threads)
 {
     for (int64_t i = 0; i < plan->phases; i++) {
         qnn_conv_phase *phase = &plan->phase[i];

@@ -1,15 +1,16 @@
 /* A convolution as a plan: for every output position the same few runs of the input, times packed weights.
  *
- * Forward, output i of an axis reads inputs i * stride + tap * dilation - pad. The input gradient is the same thing seen from
- * the other side: positions with the same remainder modulo the stride form a phase, and in a phase output i reads gradients
- * i + (remainder + pad - tap * dilation) / stride for those taps where that is whole. So one driver does both, and a strided
- * gradient multiplies no zeros. */
+ * Forward, output i of an axis reads inputs i * stride + tap * dilation - pad. The input gradient is the same thing
+ * seen from the other side: positions with the same remainder modulo the stride form a phase, and in a phase output
+ * i reads gradients i + (remainder + pad - tap * dilation) / stride for those taps where that is whole. So one
+ * driver does both, and a strided gradient multiplies no zeros. */
 #ifndef QNN_CONV_PLAN_H
 #define QNN_CONV_PLAN_H
 
 #include "qnn_gemm.h"
 
-/* The outputs start, start + out_step, ... (count of them) of one axis: output i reads inputs i * in_step + offset[t]. */
+/* The outputs start, start + out_step, ... (count of them) of one axis: output i reads inputs i * in_step +
+   offset[t]. */
 typedef struct {
     int64_t start, count, taps;
     int64_t *offset, *index; /* per tap, offsets ascending; index is the tap's place in the weights */
@@ -57,7 +58,8 @@ void qnn_axis_release(qnn_axis *axis);
 /* Fills in phases and segments for rows of the input buffer that hold `buffer_width` positions of all channels. */
 int qnn_plan_phases(qnn_conv_plan *plan, int64_t buffer_width);
 /* Packs the weights [filters][kh][kw][channels / groups] of every phase. gradient: the reduction runs over filters. */
-int qnn_plan_pack(qnn_conv_plan *plan, const qnn_conv_shape *shape, const void *weights, int bytes, int gradient, int threads);
+int qnn_plan_pack(qnn_conv_plan *plan, const qnn_conv_shape *shape, const void *weights, int bytes, int gradient,
+                  int threads);
 void qnn_plan_release(qnn_conv_plan *plan);
 
 static inline int64_t qnn_min(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -1,8 +1,9 @@
-/* Weight gradient: sums over batch and positions, block by block, in integers of each thread that are added at the end.
+/* Weight gradient: sums over batch and positions, block by block, in integers of each thread that are added at the
+ * end.
  *
- * Pairs run along the width. Of a block of output rows the gradients are packed as panels (pairs of neighbours of one row,
- * odd rows end with a zero), and the input is copied with every element beside the one a stride further on, so that a pair
- * of products is one aligned look-up for any tap. The left operand's rows are (tap, input channel). */
+ * Pairs run along the width. Of a block of output rows the gradients are packed as panels (pairs of neighbours of
+ * one row, odd rows end with a zero), and the input is copied with every element beside the one a stride further on,
+ * so that a pair of products is one aligned look-up for any tap. The left operand's rows are (tap, input channel). */
 #include "qnn_gemm.h"
 
 #include <string.h>
@@ -52,7 +53,8 @@ static memory memory_of(const job *j, int worker)
 static void drain(const job *j, const memory *m)
 {
     for (int64_t group = 0; group < j->shape->groups; group++)
-        qnn_drain(&j->layout, m->sums + group * j->sums_rows * j->sums_stride, j->sums_stride, j->sums_rows, j->out_group, 0, 1, 1,
+        qnn_drain(&j->layout, m->sums + group * j->sums_rows * j->sums_stride, j->sums_stride, j->sums_rows,
+                  j->out_group, 0, 1, 1,
                   m->total + group * j->sums_rows * j->out_group, j->out_group);
     memset(m->sums, 0, (size_t)j->sums_bytes);
     *m->since = 0;
@@ -71,7 +73,8 @@ static void copy_input_row(const job *j, const memory *m, int64_t image, int64_t
     int64_t from = ((image * s->h + y) * s->w + qnn_max(0, lowest)) * s->channels;
     memset(m->line, 0, (size_t)(left * s->channels) * sizeof *m->line);
     j->isa->widen(j->x + from * j->x_bytes, j->x_bytes, inside * s->channels, m->line + left * s->channels);
-    memset(m->line + (left + inside) * s->channels, 0, (size_t)((width - left - inside) * s->channels) * sizeof *m->line);
+    memset(m->line + (left + inside) * s->channels, 0,
+           (size_t)((width - left - inside) * s->channels) * sizeof *m->line);
     j->isa->interleave(m->line, m->line + s->stride_x * s->channels, j->buffer_width * s->channels, to);
 }
 
@@ -84,7 +87,8 @@ static void pack_output_row(const job *j, const memory *m, int64_t row, int64_t 
         int64_t first = p / j->panels * j->out_group + column;
         for (int64_t k = 0; k < x1 - x0; k++)
             m->pointers[k] = j->g + ((row * s->ow + x0 + k) * s->filters + first) * j->g_bytes;
-        j->isa->pack_rows(m->pointers, j->g_bytes, x1 - x0, qnn_min(j->layout.panel_width, j->out_group - column), j->layout.split,
+        j->isa->pack_rows(m->pointers, j->g_bytes, x1 - x0, qnn_min(j->layout.panel_width, j->out_group - column),
+                          j->layout.split,
                           m->packed + (p * j->rows + index) * j->pairs * 2 * QNN_PANEL);
     }
 }
@@ -96,9 +100,11 @@ static void prepare(const job *j, const memory *m, int64_t row0, int64_t row1, i
     int64_t buffer_row = 0, pairs = (x1 - x0 + 1) / 2;
     for (int64_t row = row0; row < row1;) {
         int64_t image = row / s->oh, first = row % s->oh, end = qnn_min(s->oh, first + row1 - row);
-        int64_t lowest = first * s->stride_y - s->pad_y, high = (end - 1 - first) * s->stride_y + (s->kh - 1) * s->dilation_y + 1;
+        int64_t lowest = first * s->stride_y - s->pad_y;
+        int64_t high = (end - 1 - first) * s->stride_y + (s->kh - 1) * s->dilation_y + 1;
         for (int64_t r = 0; r < high; r++)
-            copy_input_row(j, m, image, lowest + r, x0 * s->stride_x - s->pad_x, m->buffer + (buffer_row + r) * j->buffer_row);
+            copy_input_row(j, m, image, lowest + r, x0 * s->stride_x - s->pad_x,
+                           m->buffer + (buffer_row + r) * j->buffer_row);
         for (int64_t y = first; y < end; y++, row++) {
             m->segments[row - row0] = (qnn_segment){(buffer_row + (y - first) * s->stride_y) * j->buffer_row, pairs};
             pack_output_row(j, m, row, row - row0, x0, x1);
@@ -133,7 +139,8 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
             int32_t *sums = m.sums + group * j->sums_rows * j->sums_stride + p * QNN_PANEL;
             int whole = (x1 - x0 + 1) / 2 == j->pairs;
             for (int64_t i = 0; i < (whole ? 1 : row1 - row0); i++)
-                j->isa->panel(rows, j->sums_rows, 4 * s->stride_x * s->channels, m.segments + i, whole ? row1 - row0 : 1,
+                j->isa->panel(rows, j->sums_rows, 4 * s->stride_x * s->channels, m.segments + i,
+                              whole ? row1 - row0 : 1,
                               panel + i * j->pairs * 2 * QNN_PANEL, sums, j->sums_stride, 1);
         }
     }
@@ -197,7 +204,8 @@ static void lay_out(job *j, int threads)
     place(j);
 }
 
-int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *s, const void *x, int x_bytes, const void *g, int g_bytes,
+int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *s, const void *x, int x_bytes, const void *g,
+                           int g_bytes,
                            int wide, void *out, int threads)
 {
     job j = {.isa = isa, .shape = s, .x = x, .g = g, .x_bytes = x_bytes, .g_bytes = g_bytes, .wide = wide};

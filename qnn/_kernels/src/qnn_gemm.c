@@ -1,5 +1,5 @@
-/* Exact matrix product: blocks of A by blocks of columns of B, each block through the epilogue. B is packed once for all row
-   blocks; where there is only one, each piece is packed where it is used. */
+/* Exact matrix product: blocks of A by blocks of columns of B, each block through the epilogue. B is packed once for
+   all row blocks; where there is only one, each piece is packed where it is used. */
 #include "qnn_gemm.h"
 
 #include "qnn_parallel.h"
@@ -41,7 +41,8 @@ static void pack(const job *j, int64_t panel, int64_t count, int64_t k0, int64_t
             int64_t first = (panel + i) * width, columns = smaller(width, p->n - first);
             int16_t *out = to + i * stride + k * QNN_PANEL;
             if (p->trans_b) {
-                j->isa->pack_columns(b + (first * p->k + k0) * p->b_bytes, p->b_bytes, p->k, length, columns, j->layout.split, out);
+                j->isa->pack_columns(b + (first * p->k + k0) * p->b_bytes, p->b_bytes, p->k, length, columns,
+                                     j->layout.split, out);
                 continue;
             }
             int64_t part = smaller(PACK_ROWS, length - k);
@@ -60,9 +61,10 @@ static void pack_panels(void *context, int64_t begin, int64_t end, int worker)
     pack(j, panel, smaller(PACK_PANELS, j->panels - panel), 0, j->p->k, j->packed + panel * stride, stride);
 }
 
-/* Rows first .. first+count-1 of A, products k0 .. k0+length-1, as int16 rows (or, transposed, as rows of pairs). Returns the
-   step from pair to pair. */
-static int64_t prepare_rows(const job *j, int64_t first, int64_t count, int64_t k0, int64_t length, int16_t *chunk, const int16_t **rows)
+/* Rows first .. first+count-1 of A, products k0 .. k0+length-1, as int16 rows (or, transposed, as rows of pairs).
+   Returns the step from pair to pair. */
+static int64_t prepare_rows(const job *j, int64_t first, int64_t count, int64_t k0, int64_t length, int16_t *chunk,
+                            const int16_t **rows)
 {
     const qnn_gemm_problem *p = j->p;
     const char *a = p->a;
@@ -149,7 +151,9 @@ static int64_t choose_column_panels(const job *j, int threads)
 /* The places of everything in a worker's scratch. */
 static void place(job *j)
 {
-    int64_t rows = smaller(ROWS, j->p->m), length = (smaller(j->chunk, j->p->k) + 1) / 2 * 2, width = j->column_panels * QNN_PANEL;
+    int64_t rows = smaller(ROWS, j->p->m), length = (smaller(j->chunk,
+    int64_t rows = smaller(ROWS, j->p->m), width = j->column_panels * QNN_PANEL;
+    int64_t length = (smaller(j->chunk, j->p->k) + 1) / 2 * 2;
     j->sums_at = lines(rows * length * 2);
     j->dense_at = j->sums_at + lines(rows * width * 4);
     j->pointers_at = j->dense_at + lines(rows * width * 8);
@@ -157,7 +161,8 @@ static void place(job *j)
     j->scratch_bytes = j->piece_at + (j->row_blocks > 1 ? 0 : lines(PACK_PANELS * length * QNN_PANEL * 2));
 }
 
-int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads, qnn_counts *counts)
+int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
+             qnn_counts *counts)
 {
     job j = {.isa = isa, .p = problem, .output = output, .layout = qnn_make_layout(problem->a_bytes, problem->b_bytes)};
     if (problem->m == 0 || problem->n == 0)

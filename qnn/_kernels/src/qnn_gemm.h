@@ -1,10 +1,11 @@
 /* Exact integer products of blocks: what matrix products and convolutions share.
  *
  * Everything is brought to one form. The left operand is a list of rows of int16; along a row the products come in
- * segments of neighbouring pairs. The right operand is packed in panels of 16 columns as pairs: panel[k / 2][16][2]. One
- * function multiplies a list of rows with one panel into int32 sums that cannot overflow; longer sums are drained into
- * int64 in time. int16 times int16 is split: the right operand's upper and lower byte become columns of their own, so a
- * panel then holds 8 real columns (upper bytes in columns 0..7, lower bytes, unsigned, in 8..15). Clause MAC-1. */
+ * segments of neighbouring pairs. The right operand is packed in panels of 16 columns as pairs: panel[k / 2][16][2].
+ * One function multiplies a list of rows with one panel into int32 sums that cannot overflow; longer sums are
+ * drained into int64 in time. int16 times int16 is split: the right operand's upper and lower byte become columns of
+ * their own, so a panel then holds 8 real columns (upper bytes in columns 0..7, lower bytes, unsigned, in 8..15).
+ * Clause MAC-1. */
 #ifndef QNN_GEMM_H
 #define QNN_GEMM_H
 
@@ -14,25 +15,31 @@
 
 enum { QNN_PANEL = 16, QNN_TILE_ROWS = 6 };
 
-/* `pairs` products of two neighbours, the first pair at rows[r] + offset, each next one `step` (of the call) further. */
+/* `pairs` products of two neighbours, the first pair at rows[r] + offset, each next one `step` (of the call)
+   further. */
 typedef struct {
     int64_t offset, pairs;
 } qnn_segment;
 
 /* sums[r][j] (+)= products of row r and column j over all segments. The caller bounds the sums (qnn_safe_k). */
-typedef void qnn_panel_fn(const int16_t *const *rows, int64_t count, int64_t step, const qnn_segment *segments, int64_t segment_count,
+typedef void qnn_panel_fn(const int16_t *const *rows, int64_t count, int64_t step, const qnn_segment *segments,
+                          int64_t segment_count,
                           const int16_t *panel, int32_t *sums, int64_t sums_stride, int accumulate);
 /* Packs columns 0 .. columns-1 (at most one panel) of `length` rows; row k lies at rows[k]. Absent ones become 0. */
-typedef void qnn_pack_rows_fn(const void *const *rows, int bytes, int64_t length, int64_t columns, int split, int16_t *panel);
+typedef void qnn_pack_rows_fn(const void *const *rows, int bytes, int64_t length, int64_t columns, int split,
+                              int16_t *panel);
 /* The same where column j is contiguous at source + j * stride (in elements). */
-typedef void qnn_pack_columns_fn(const void *source, int bytes, int64_t stride, int64_t length, int64_t columns, int split,
+typedef void qnn_pack_columns_fn(const void *source, int bytes, int64_t stride, int64_t length, int64_t columns,
+                                 int split,
                                  int16_t *panel);
 /* n integers of `bytes` bytes (1 or 2) to int16. */
 typedef void qnn_widen_fn(const void *source, int bytes, int64_t n, int16_t *out);
 /* out[i] = the pair (first[i], second[i]). */
 typedef void qnn_interleave_fn(const int16_t *first, const int16_t *second, int64_t n, int16_t *out);
-typedef void qnn_requantize_rows_s32_fn(const int32_t *, const int64_t *, int64_t, int64_t, int64_t, const qnn_target *, void *, qnn_counts *);
-typedef void qnn_requantize_rows_s64_fn(const int64_t *, const int64_t *, int64_t, int64_t, int64_t, const qnn_target *, void *, qnn_counts *);
+typedef void qnn_requantize_rows_s32_fn(const int32_t *, const int64_t *, int64_t, int64_t, int64_t,
+                                        const qnn_target *, void *, qnn_counts *);
+typedef void qnn_requantize_rows_s64_fn(const int64_t *, const int64_t *, int64_t, int64_t, int64_t,
+                                        const qnn_target *, void *, qnn_counts *);
 
 /* One implementation of all steps; every one gives the same integers. */
 typedef struct {
@@ -70,28 +77,33 @@ static inline int64_t qnn_panels(const qnn_layout *layout, int64_t columns)
     return (columns + layout->panel_width - 1) / layout->panel_width;
 }
 
-/* Moves sums [count][panels of `columns`] to dst, which has `wide` elements and rows of dst_stride: element (r, j) goes to
-   dst[(map ? map[r] : r) * dst_stride + j]. add: added to what is there. */
-void qnn_drain(const qnn_layout *layout, const int32_t *sums, int64_t sums_stride, int64_t count, int64_t columns, const int32_t *map,
+/* Moves sums [count][panels of `columns`] to dst, which has `wide` elements and rows of dst_stride: element (r, j)
+   goes to dst[(map ? map[r] : r) * dst_stride + j]. add: added to what is there. */
+void qnn_drain(const qnn_layout *layout, const int32_t *sums, int64_t sums_stride, int64_t count, int64_t columns,
+               const int32_t *map,
                int wide, int add, void *dst, int64_t dst_stride);
 
 /* Sends dense sums [rows][columns of the block] to rows first_row.. and columns first_column.. of the output. */
-void qnn_emit(const qnn_isa *isa, const qnn_output *output, const void *sums, int64_t first_row, int64_t rows, int64_t first_column,
+void qnn_emit(const qnn_isa *isa, const qnn_output *output, const void *sums, int64_t first_row, int64_t rows,
+              int64_t first_column,
               int64_t columns, qnn_counts *counts);
 
 /* Aligned memory for scratch (freed by qnn_release); NULL when there is none. Never of size 0. */
 void *qnn_allocate(int64_t bytes);
 void qnn_release(void *memory);
 
-/* C = A B. All matrices are dense in C order: a is [m, k] or, transposed, [k, m]; b is [k, n] or, transposed, [n, k]. */
+/* C = A B. All matrices are dense in C order: a is [m, k] or, transposed, [k, m]; b is [k, n] or, transposed, [n,
+   k]. */
 typedef struct {
     const void *a, *b;
     int a_bytes, b_bytes, trans_a, trans_b;
     int64_t m, n, k;
 } qnn_gemm_problem;
 
-/* Return 0, or -1 when memory is missing (nothing of the result can then be used). Counts are added up over all threads. */
-int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads, qnn_counts *counts);
+/* Return 0, or -1 when memory is missing (nothing of the result can then be used). Counts are added up over all
+   threads. */
+int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
+             qnn_counts *counts);
 
 /* Geometry of a convolution: x [images, h, w, channels], weights [filters, kh, kw, channels / groups],
    y [images, oh, ow, filters]. */
@@ -100,12 +112,15 @@ typedef struct {
     int64_t stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x, groups;
 } qnn_conv_shape;
 
-int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *weights, int w_bytes,
+int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *weights,
+               int w_bytes,
                const qnn_output *output, int threads, qnn_counts *counts);
-int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *g, int g_bytes, const void *weights, int w_bytes,
+int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *g, int g_bytes,
+                          const void *weights, int w_bytes,
                           const qnn_output *output, int threads, qnn_counts *counts);
 /* The result is [filters, kh, kw, channels / groups], int32 or, when wide, int64. */
-int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *g, int g_bytes,
+int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *g,
+                           int g_bytes,
                            int wide, void *out, int threads);
 
 #endif

@@ -1,4 +1,5 @@
-/* From the sums of panels to the result: layout of the right operand, draining, handing rows to the epilogue, memory. */
+/* From the sums of panels to the result: layout of the right operand, draining, handing rows to the epilogue,
+   memory. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,8 @@ qnn_layout qnn_make_layout(int left_bytes, int right_bytes)
     qnn_layout layout;
     layout.split = left_bytes == 2 && right_bytes == 2;
     layout.panel_width = layout.split ? QNN_PANEL / 2 : QNN_PANEL;
-    /* Largest even k with k * 2^7 * 2^7, k * 2^7 * 2^15 or, for a lower byte of up to 255, k * 255 * 2^15 below 2^31. */
+    /* Largest even k with k * 2^7 * 2^7, k * 2^7 * 2^15 or, for a lower byte of up to 255, k * 255 * 2^15 below
+       2^31. */
     layout.safe_k = layout.split ? 256 : (left_bytes + right_bytes == 2 ? 131070 : 510);
     return layout;
 }
@@ -23,7 +25,8 @@ static inline int64_t sum_at(const int32_t *row, int split, int64_t j)
     return (int64_t)panel[j % 8] * 256 + panel[8 + j % 8];
 }
 
-void qnn_drain(const qnn_layout *layout, const int32_t *sums, int64_t sums_stride, int64_t count, int64_t columns, const int32_t *map,
+void qnn_drain(const qnn_layout *layout, const int32_t *sums, int64_t sums_stride, int64_t count, int64_t columns,
+               const int32_t *map,
                int wide, int add, void *dst, int64_t dst_stride)
 {
     for (int64_t r = 0; r < count; r++) {
@@ -48,7 +51,8 @@ void qnn_drain(const qnn_layout *layout, const int32_t *sums, int64_t sums_strid
     }
 }
 
-void qnn_emit(const qnn_isa *isa, const qnn_output *output, const void *sums, int64_t first_row, int64_t rows, int64_t first_column,
+void qnn_emit(const qnn_isa *isa, const qnn_output *output, const void *sums, int64_t first_row, int64_t rows,
+              int64_t first_column,
               int64_t columns, qnn_counts *counts)
 {
     int64_t bytes = output->wide ? 8 : 4, out_bytes = output->target ? qnn_target_bytes(output->target) : bytes;
@@ -62,9 +66,11 @@ void qnn_emit(const qnn_isa *isa, const qnn_output *output, const void *sums, in
         if (!output->target)
             memcpy(to, from, (size_t)(run * columns * bytes));
         else if (output->wide)
-            isa->requantize_s64((const int64_t *)(const void *)from, bias, index, run, columns, output->target, to, counts);
+            isa->requantize_s64((const int64_t *)(const void *)from, bias, index, run, columns, output->target, to,
+                                counts);
         else
-            isa->requantize_s32((const int32_t *)(const void *)from, bias, index, run, columns, output->target, to, counts);
+            isa->requantize_s32((const int32_t *)(const void *)from, bias, index, run, columns, output->target, to,
+                                counts);
     }
 }
 

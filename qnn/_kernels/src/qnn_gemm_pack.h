@@ -1,4 +1,5 @@
-/* Packing in plain C, written so that it can be compiled once for every instruction set (all inline, sizes constant). */
+/* Packing in plain C, written so that it can be compiled once for every instruction set (all inline, sizes
+   constant). */
 #ifndef QNN_GEMM_PACK_H
 #define QNN_GEMM_PACK_H
 
@@ -32,7 +33,8 @@ QNN_INLINE void qnn_put_pair(int16_t *pair, int64_t j, int split, int16_t first,
     pair[QNN_PANEL + 2 * j + 1] = (int16_t)(second - high_second * 256);
 }
 
-QNN_INLINE void qnn_pack_rows_plain(const void *const *rows, int bytes, int64_t length, int64_t columns, int split, int16_t *panel)
+QNN_INLINE void qnn_pack_rows_plain(const void *const *rows, int bytes, int64_t length, int64_t columns, int split,
+                                    int16_t *panel)
 {
     int64_t width = split ? QNN_PANEL / 2 : QNN_PANEL;
     for (int64_t k = 0; k < length; k += 2, panel += 2 * QNN_PANEL) {
@@ -47,7 +49,8 @@ QNN_INLINE void qnn_pack_rows_plain(const void *const *rows, int bytes, int64_t 
     }
 }
 
-QNN_INLINE void qnn_pack_columns_plain(const void *source, int bytes, int64_t stride, int64_t length, int64_t columns, int split,
+QNN_INLINE void qnn_pack_columns_plain(const void *source, int bytes, int64_t stride, int64_t length, int64_t columns,
+                                       int split,
                                        int16_t *panel)
 {
     int64_t width = split ? QNN_PANEL / 2 : QNN_PANEL;
@@ -57,7 +60,8 @@ QNN_INLINE void qnn_pack_columns_plain(const void *source, int bytes, int64_t st
         int64_t base = j * stride, k = 0;
         int16_t *pair = panel;
         for (; k + 1 < length; k += 2, pair += 2 * QNN_PANEL)
-            qnn_put_pair(pair, j, split, qnn_element(source, bytes, base + k), qnn_element(source, bytes, base + k + 1));
+            qnn_put_pair(pair, j, split, qnn_element(source, bytes, base + k), qnn_element(source, bytes,
+                                                                                           base + k + 1));
         if (k < length)
             qnn_put_pair(pair, j, split, qnn_element(source, bytes, base + k), 0);
     }

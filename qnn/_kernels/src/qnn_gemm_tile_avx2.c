@@ -1,4 +1,5 @@
-/* The steps of an integer product with AVX2: exact pairs of int16 products by pmaddwd, 6 rows by 16 columns at a time. */
+/* The steps of an integer product with AVX2: exact pairs of int16 products by pmaddwd, 6 rows by 16 columns at a
+   time. */
 #include <string.h>
 
 #include "qnn_cpu.h"
@@ -12,7 +13,8 @@ QNN_AVX2_INLINE __m256i load256(const void *p) { return _mm256_loadu_si256((cons
 QNN_AVX2_INLINE void store256(void *p, __m256i v) { _mm256_storeu_si256((__m256i *)p, v); }
 
 /* `count` is a constant at every call, so the sums live in registers. */
-QNN_AVX2_INLINE void tile(const int count, const int16_t *const *rows, int64_t step, const qnn_segment *segments, int64_t segment_count,
+QNN_AVX2_INLINE void tile(const int count, const int16_t *const *rows, int64_t step, const qnn_segment *segments,
+                          int64_t segment_count,
                           const int16_t *panel, int32_t *sums, int64_t sums_stride, int accumulate)
 {
     __m256i total[QNN_TILE_ROWS][2];
@@ -70,7 +72,8 @@ QNN_AVX2_INLINE void pack_pair_s8(__m128i first, __m128i second, int16_t *panel)
     store256(panel + QNN_PANEL, _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(first, second)));
 }
 
-QNN_AVX2 static void pack_rows_avx2(const void *const *rows, int bytes, int64_t length, int64_t columns, int split, int16_t *panel)
+QNN_AVX2 static void pack_rows_avx2(const void *const *rows, int bytes, int64_t length, int64_t columns, int split,
+                                    int16_t *panel)
 {
     if (bytes == 2)
         qnn_pack_rows_plain(rows, 2, length, columns, split, panel);
@@ -79,11 +82,13 @@ QNN_AVX2 static void pack_rows_avx2(const void *const *rows, int bytes, int64_t 
     else
         for (int64_t k = 0; k < length; k += 2, panel += 2 * QNN_PANEL) {
             __m128i first = _mm_loadu_si128((const __m128i *)rows[k]);
-            pack_pair_s8(first, k + 1 < length ? _mm_loadu_si128((const __m128i *)rows[k + 1]) : _mm_setzero_si128(), panel);
+            pack_pair_s8(first, k + 1 < length ? _mm_loadu_si128((const __m128i *)rows[k + 1]) : _mm_setzero_si128(),
+                         panel);
         }
 }
 
-/* Eight columns of eight pairs of int8 (16 bytes each) become eight pair rows of eight columns: a transpose of 16-bit units. */
+/* Eight columns of eight pairs of int8 (16 bytes each) become eight pair rows of eight columns: a transpose of
+   16-bit units. */
 QNN_AVX2_INLINE void transpose_pairs(const int8_t *source, int64_t stride, int16_t *panel)
 {
     __m128i a[8], b[8];
@@ -105,7 +110,8 @@ QNN_AVX2_INLINE void transpose_pairs(const int8_t *source, int64_t stride, int16
     }
 }
 
-QNN_AVX2 static void pack_columns_avx2(const void *source, int bytes, int64_t stride, int64_t length, int64_t columns, int split,
+QNN_AVX2 static void pack_columns_avx2(const void *source, int bytes, int64_t stride, int64_t length, int64_t columns,
+                                       int split,
                                        int16_t *panel)
 {
     int64_t k = 0;

@@ -4,9 +4,11 @@
 #include "qnn_gemm.h"
 #include "qnn_gemm_pack.h"
 
-/* Two rows at a time. Even and odd members of the pairs are summed apart and each row's pair is spread over a whole vector,
-   because in this form compilers use their 16-bit vector multiplication (three times as fast as the obvious loop). */
-static void panel_rows(const int16_t *const *rows, int count, int64_t step, const qnn_segment *segments, int64_t segment_count,
+/* Two rows at a time. Even and odd members of the pairs are summed apart and each row's pair is spread over a whole
+   vector, because in this form compilers use their 16-bit vector multiplication (three times as fast as the obvious
+   loop). */
+static void panel_rows(const int16_t *const *rows, int count, int64_t step, const qnn_segment *segments,
+                       int64_t segment_count,
                        const int16_t *panel, int32_t *sums, int64_t sums_stride, int accumulate)
 {
     int32_t total[2][2 * QNN_PANEL];
@@ -35,11 +37,13 @@ static void panel_rows(const int16_t *const *rows, int count, int64_t step, cons
         }
 }
 
-static void panel_c(const int16_t *const *rows, int64_t count, int64_t step, const qnn_segment *segments, int64_t segment_count,
+static void panel_c(const int16_t *const *rows, int64_t count, int64_t step, const qnn_segment *segments,
+                    int64_t segment_count,
                     const int16_t *panel, int32_t *sums, int64_t sums_stride, int accumulate)
 {
     for (int64_t r = 0; r < count; r += 2)
-        panel_rows(rows + r, r + 1 < count ? 2 : 1, step, segments, segment_count, panel, sums + r * sums_stride, sums_stride, accumulate);
+        panel_rows(rows + r, r + 1 < count ? 2 : 1, step, segments, segment_count, panel, sums + r * sums_stride,
+                   sums_stride, accumulate);
 }
 
 static void pack_rows_c(const void *const *rows, int bytes, int64_t length, int64_t columns, int split, int16_t *panel)
@@ -50,7 +54,8 @@ static void pack_rows_c(const void *const *rows, int bytes, int64_t length, int6
         qnn_pack_rows_plain(rows, 2, length, columns, split, panel);
 }
 
-static void pack_columns_c(const void *source, int bytes, int64_t stride, int64_t length, int64_t columns, int split, int16_t *panel)
+static void pack_columns_c(const void *source, int bytes, int64_t stride, int64_t length, int64_t columns, int split,
+                           int16_t *panel)
 {
     if (bytes == 1)
         qnn_pack_columns_plain(source, 1, stride, length, columns, 0, panel);
