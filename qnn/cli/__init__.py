@@ -54,10 +54,13 @@ class CommandGroup(click.Group):
         **extra: Any,
     ) -> Any:
         """Run, and leave with the code that the module's first lines promise."""
+        _open_streams()
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
         debug = "--debug" in words[:end] or os.environ.get("QNN_DEBUG", "0") not in ("", "0")
         words = [word for word in words[:end] if word != "--debug"] + words[end:]
+        if os.environ.get("NO_COLOR"):  # rich obeys it by itself, click does not
+            extra.setdefault("color", False)
         if not standalone_mode:
             return super().main(words, prog_name or "qnn", complete_var, standalone_mode=False, **extra)
         try:
@@ -70,6 +73,13 @@ class CommandGroup(click.Group):
             code = exit_code_of(error, debug=debug)
         _quiet_streams()
         sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Give a stream that was closed before the start (``qnn ... 2>&-``; Python has None there) nowhere to go."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - stays open as the stream
 
 
 def _quiet_streams() -> None:

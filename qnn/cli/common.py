@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 RUNS = Path("runs")
+WIDE = 110  # columns from which a table shows what it can do without
 
 
 def is_run(folder: Path) -> bool:
@@ -97,19 +98,23 @@ def print_table(title: str, rows: Iterable[tuple[str, str]], err: bool = False) 
     out.print(table)
 
 
-def print_grid(header: list[str], rows: Iterable[list[str]], numeric: Iterable[int] = ()) -> None:
-    """A table with a header on stdout; columns of ``numeric`` stand right."""
+def print_grid(
+    header: list[str], rows: Iterable[list[str]], numeric: Iterable[int] = (), spare: Iterable[int] = ()
+) -> None:
+    """A table with a header on stdout; columns of ``numeric`` stand right, those of ``spare`` need a wide terminal."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    right = set(numeric)
+    right, out = set(numeric), console()
+    hidden = set(spare) if out.width < WIDE else set()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for i, name in enumerate(header):
-        table.add_column(name, justify="right" if i in right else "left", overflow="fold")
+        if i not in hidden:
+            table.add_column(name, justify="right" if i in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console().print(table)
+        table.add_row(*(Text(cell) for i, cell in enumerate(row) if i not in hidden))
+    out.print(table)
 
 
 def percent(share: float | None, digits: int = 2) -> str:

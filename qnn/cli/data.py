@@ -43,7 +43,10 @@ def list_(as_json: bool) -> None:
         for row in found
     ]
     print_grid(
-        ["name", "state", "picture", "classes", "train", "test", "download", "what it is"], rows, numeric=[3, 4, 5, 6]
+        ["name", "state", "picture", "classes", "train", "test", "download", "what it is"],
+        rows,
+        numeric=[3, 4, 5, 6],
+        spare=[7],
     )
     click.echo(f"data folder: {data.data_root()}")
 

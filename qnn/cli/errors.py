@@ -91,6 +91,6 @@ def _os_message(error: OSError) -> str:
 def _say(label: str, colour: str, message: str) -> None:
     prefix = click.style(f"{label}:", fg=colour, bold=True)
     try:
-        click.echo(f"{prefix} {message}", err=True)
+        click.echo(f"{prefix} {message}", err=True, color=False if os.environ.get("NO_COLOR") else None)
     except BrokenPipeError:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - stays open as the stream

@@ -72,8 +72,8 @@ class Progress:
         self.steps_per_epoch = int(event["steps_per_epoch"])
         what = f"{event['model']} in {event['recipe']} on {event['data']}"
         self.say(
-            f"{what}: {event['n_train']:,} images, {event['parameters']:,} parameters, {event['epochs']} epochs, "
-            f"seed {event['seed']}"
+            f"{what}: {event['n_train']:,} images, {event['parameters']:,} parameters, "
+            f"{event['epochs']} epoch{'s' if event['epochs'] != 1 else ''}, seed {event['seed']}"
         )
         self.run_dir = str(event.get("run_dir", ""))
         self.say(f"kernels {event['kernels']}, threads {event['threads']}, run folder {self.run_dir}")

@@ -139,7 +139,7 @@ def load(path: Path, expect: Identity | None = None) -> Checkpoint:
     if content.get("sha256") != _checksum({key: content[key] for key in ("format", "identity", "state")}, tensors):
         raise CheckpointError(
             f"{path} was changed after it was written: its checksum does not fit its content; "
-            "only unchanged checkpoints are loaded; use previous.safetensors beside it or train again"
+            f"only unchanged checkpoints are loaded; {_way_out(path)}"
         )
     if expect is not None:
         _check_identity(path, checkpoint.identity, expect)
@@ -164,8 +164,7 @@ def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}; it must be a readable file") from error
     except (SafetensorError, ValueError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         raise CheckpointError(
-            f"{path} is no whole safetensors file ({error}); it was truncated or is something else; "
-            "use previous.safetensors beside it or train again"
+            f"{path} is no whole safetensors file ({error}); it was truncated or is something else; {_way_out(path)}"
         ) from error
     try:
         content = json.loads(metadata["qnn"])
@@ -178,12 +177,18 @@ def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:
     return tensors, content
 
 
+def _way_out(path: Path) -> str:
+    """What to do about a checkpoint that cannot be used: the older one beside it, if that is not the one."""
+    older = path.with_name(PREVIOUS)
+    return f"use {PREVIOUS} beside it or train again" if path != older and older.exists() else "train again"
+
+
 def _check_header(path: Path, first: bytes, size: int) -> None:
     """Refuse a file whose stated header does not fit into it, before anything is mapped or allocated."""
     if len(first) < 8 or struct.unpack("<Q", first)[0] + 8 > size:
         raise CheckpointError(
             f"{path} is truncated or no safetensors file (it has {size} bytes, less than its header says); "
-            "use previous.safetensors beside it or train again"
+            f"{_way_out(path)}"
         )
 
 

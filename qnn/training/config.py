@@ -170,7 +170,7 @@ class TrainConfig:
             If the file cannot be read, is not TOML, or holds an unknown key or a value that is not allowed.
         """
         try:
-            text = Path(path).read_bytes().decode("utf-8")
+            text = Path(path).read_bytes().decode("utf-8-sig")  # some editors begin a file with a byte-order mark
         except OSError as error:
             raise ConfigError(
                 f"cannot read the configuration {os.fspath(path)}: {error.strerror or error}; "
@@ -303,6 +303,8 @@ def _checked(field: Any, value: Any) -> Any:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
             raise ConfigError(f"got {field.name} = {value!r}, which is not valid Unicode; rename it") from error
+        if "\0" in value:
+            raise ConfigError(f"got {field.name} = {value!r} with a NUL character; no name or path has one; remove it")
     return value
 
 

@@ -292,7 +292,7 @@ class Session:
             self.tested = evaluate(trainer.model, self.test_set, self.config.eval_batch_size)
         except (ValueError, OverflowError) as error:
             raise RunError(
-                f"the test after step {trainer.step} failed: {error}; the last good checkpoint is kept"
+                f"the test after step {trainer.step} failed: {error}; checkpoints saved before it are kept"
             ) from error
         self.test_accuracy, self.test_loss = self.tested.accuracy, self.tested.loss
         return self.tested

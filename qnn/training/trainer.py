@@ -245,8 +245,7 @@ class Trainer:
                     named.append(f"{kind} {name}")
         extra = f"; not finite: {', '.join(named[:6])}{' and more' if len(named) > 6 else ''}" if named else ""
         return RunError(
-            f"step {self.step + 1} (epoch {self.epoch + 1}) failed: {what}{extra}; all weights and losses must be "
-            "finite; take a smaller lr; the last good checkpoint is kept"
+            f"step {self.step + 1} (epoch {self.epoch + 1}) failed: {what}{extra}; checkpoints saved before it are kept"
         )
 
     # -- chain ---------------------------------------------------------------------------------------------------

@@ -230,3 +230,35 @@ def test_a_closed_pipe_is_silent(environment: dict[str, str], trained: Path) -> 
         process.stdout.close()
         errors = process.stderr.read()
     assert errors == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="streams of a POSIX shell")
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_stream_closed_before_the_start(closed: str, environment: dict[str, str], trained: Path) -> None:
+    shell = f'"$0" -m qnn eval "$1" {">&-" if closed == "stdout" else "2>&-"}'
+    command = ["sh", "-c", shell, sys.executable, str(trained)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert ("accuracy" in done.stdout) is (closed == "stderr")
+
+
+def test_no_color_is_obeyed(invoke: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b[" in invoke("eval", "no-run", color=True).stderr
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in invoke("eval", "no-run", color=True).stderr
+    assert "\x1b[" not in invoke("data", "check", "digits", color=True).stdout
+
+
+@pytest.mark.parametrize(("width", "shown"), [("80", False), ("140", True)])
+def test_a_narrow_table_keeps_its_words_whole(
+    width: str, shown: bool, invoke: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    from qnn.cli import common
+
+    monkeypatch.setattr(common, "console", lambda: Console(file=sys.stdout, width=int(width), highlight=False))
+    text = invoke("data", "list").stdout
+    assert "fashion-mnist " in text
+    assert ("Street View House Numbers" in text) is shown

@@ -66,6 +66,8 @@ def test_bad_usage(case: str, invoke: Any, tmp_path: Path, monkeypatch: pytest.M
         ("lr = inf\n", "lr"),
         ('[train]\nmodel = "mlp"\n', "train"),
         ("seed = 99999999999999999999\n", "seed"),
+        ('out = "a\\u0000b"\n', "NUL"),
+        ('data = "a\\u0000b"\n', "NUL"),
     ],
 )
 def test_bad_configuration_file(text: str, hint: str, invoke: Any, tmp_path: Path) -> None:
@@ -75,6 +77,13 @@ def test_bad_configuration_file(text: str, hint: str, invoke: Any, tmp_path: Pat
     assert result.exit_code == 2
     assert hint in result.stderr
     assert not (tmp_path / "r").exists()
+
+
+def test_configuration_with_a_byte_order_mark(invoke: Any, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes(b'\xef\xbb\xbfmodel = "lenet6"\n')
+    result = invoke("train", tmp_path / "run.toml")
+    assert result.exit_code == 2
+    assert "did you mean 'lenet5'" in result.stderr, "the file was read"
 
 
 def test_configuration_that_is_no_text(invoke: Any, tmp_path: Path) -> None:
@@ -175,6 +184,9 @@ def test_damaged_checkpoints(how: str, invoke: Any, copied: Path, tmp_path: Path
     result = invoke("eval", copied)
     assert result.exit_code == 1
     assert "checkpoint.safetensors" in result.stderr
+    resumed = invoke("train", "--resume", "--out", copied).stderr if how != "missing" else "train again"
+    assert "train again" in resumed
+    assert "use previous.safetensors" not in resumed, "the one that was just found to be damaged"
     assert invoke("report", copied, "--out", tmp_path / "r.html").exit_code == 0, "the report says what it lacks"
     if how != "missing":
         assert invoke("train", "--resume", "--out", copied).exit_code == 1
@@ -218,6 +230,7 @@ def test_diverging_run(invoke: Any, small: list[str], tmp_path: Path) -> None:
     result = invoke("train", *small, "--lr", "1e6", "--momentum", "0.99", "--epochs", "40", "--out", tmp_path / "r")
     assert result.exit_code == 1
     assert "finite" in result.stderr
+    assert result.stderr.count("smaller learning rate") <= 1
 
 
 @pytest.mark.parametrize(
