@@ -70,9 +70,11 @@ cdef extern from "qnn_gemm.h" nogil:
                  qnn_counts *counts) noexcept
     int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *weights,
                    int w_bytes, const qnn_output *output, int threads, qnn_counts *counts) noexcept
-    int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *g, int g_bytes, const void *weights,
+    int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *g, int g_bytes,
+                              const void *weights,
                               int w_bytes, const qnn_output *output, int threads, qnn_counts *counts) noexcept
-    int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *g,
+    int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes,
+                               const void *g,
                                int g_bytes, int wide, void *out, int threads) noexcept
 
 cdef int _threads = 1
@@ -132,7 +134,8 @@ cdef tuple _pair(object values, str name, int64_t lowest):
         first, second = values
         first, second = _operator.index(first), _operator.index(second)
     except (TypeError, ValueError):
-        raise TypeError(f"got {name} {values!r}; it must be a pair of whole numbers, (vertical, horizontal); pass a tuple") from None
+        raise TypeError(f"got {name} {values!r}; it must be a pair of whole numbers, (vertical, horizontal); "
+                        "pass a tuple") from None
     if min(first, second) < lowest or max(first, second) > _LARGEST:
         raise ValueError(f"got {name} {values!r}; allowed are {lowest} to {_LARGEST}; correct it")
     return first, second
@@ -178,10 +181,11 @@ cdef class _Sink:
             return 0
         if not isinstance(bias, _np.ndarray) or bias.dtype != _np.int64:
             got = getattr(bias, "dtype", type(bias).__name__)
-            raise TypeError(f"got a bias of type {got}; it must be an int64 array on the accumulator's grid; convert it")
+            raise TypeError(f"got a bias of type {got}; it must be an int64 array on the accumulator's grid; "
+                            "convert it")
         if bias.shape != (self.output.columns,):
-            raise ValueError(f"got a bias of shape {bias.shape}; it must be ({self.output.columns},), one per output column; "
-                             "reshape it")
+            raise ValueError(f"got a bias of shape {bias.shape}; it must be ({self.output.columns},), one per output "
+                             "column; reshape it")
         array = _dense(bias)
         self.bias = array
         self.output.bias = <const int64_t *>cnp.PyArray_DATA(array)
@@ -212,7 +216,8 @@ cdef class Kernels:
             raise ValueError(f"got path {path!r}; this machine can run {paths()}; use one of these")
         self.isa = qnn_isa_avx2() if path == "avx2" else qnn_isa_c()
 
-    cdef object _gemm(self, object left, object right, int trans_a, int trans_b, object target, object exponent, object bias):
+    cdef object _gemm(self, object left, object right, int trans_a, int trans_b, object target, object exponent,
+                      object bias):
         cdef cnp.ndarray a = _operand(left, "a", 2), b = _operand(right, "b", 2)
         cdef qnn_gemm_problem p
         cdef _Sink sink
@@ -240,7 +245,8 @@ cdef class Kernels:
         """See :func:`qnn._kernels.mac.gemm_requantize`; the same bits."""
         return self._gemm(a, b, False, trans_b, target, exponent, bias)
 
-    cdef object _conv2d(self, object data, object weights, object stride, object padding, object dilation, object groups,
+    cdef object _conv2d(self, object data, object weights, object stride, object padding, object dilation,
+                        object groups,
                         object target, object exponent, object bias):
         cdef cnp.ndarray x = _operand(data, "x", 4), w = _operand(weights, "w", 4)
         cdef qnn_conv_shape s
@@ -251,7 +257,8 @@ cdef class Kernels:
                           target, exponent, bias)
         if sink.array.size:
             with nogil:
-                status = qnn_conv2d(self.isa, &s, cnp.PyArray_DATA(x), xb, cnp.PyArray_DATA(w), wb, &sink.output, threads,
+                status = qnn_conv2d(self.isa, &s, cnp.PyArray_DATA(x), xb, cnp.PyArray_DATA(w), wb, &sink.output,
+                                    threads,
                                     &sink.counts)
         return sink.result(status)
 
@@ -259,11 +266,13 @@ cdef class Kernels:
         """See :func:`qnn.numerics.mac.conv2d`; the same bits."""
         return self._conv2d(x, w, stride, padding, dilation, groups, None, None, None)
 
-    def conv2d_requantize(self, x, w, bias, exponent, target not None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+    def conv2d_requantize(self, x, w, bias, exponent, target not None, stride=(1, 1), padding=(0, 0), dilation=(1, 1),
+                          groups=1):
         """See :func:`qnn._kernels.mac.conv2d_requantize`; the same bits."""
         return self._conv2d(x, w, stride, padding, dilation, groups, target, exponent, bias)
 
-    cdef object _input_grad(self, object grad, object weights, object input_hw, object stride, object padding, object dilation,
+    cdef object _input_grad(self, object grad, object weights, object input_hw, object stride, object padding,
+                            object dilation,
                             object groups, object target, object exponent):
         cdef cnp.ndarray g = _operand(grad, "g", 4), w = _operand(weights, "w", 4)
         cdef qnn_conv_shape s
@@ -271,13 +280,15 @@ cdef class Kernels:
         cdef int status = 0, threads = _threads, gb = _bytes(g), wb = _bytes(w)
         height, width = _pair(input_hw, "input_hw", 1)
         groups = _operator.index(groups)
-        _fill_shape(&s, (grad.shape[0], height, width, weights.shape[3] * groups), weights.shape, stride, padding, dilation, groups)
+        _fill_shape(&s, (grad.shape[0], height, width, weights.shape[3] * groups), weights.shape, stride, padding,
+                    dilation, groups)
         _check_output(grad.shape, &s)
         sink = _Sink.make((s.images, s.h, s.w, s.channels), _is_wide(s.kh * s.kw * (s.filters // s.groups), gb, wb),
                           target, exponent, None)
         if sink.array.size:
             with nogil:
-                status = qnn_conv2d_input_grad(self.isa, &s, cnp.PyArray_DATA(g), gb, cnp.PyArray_DATA(w), wb, &sink.output,
+                status = qnn_conv2d_input_grad(self.isa, &s, cnp.PyArray_DATA(g), gb, cnp.PyArray_DATA(w), wb,
+                                               &sink.output,
                                                threads, &sink.counts)
         return sink.result(status)
 
@@ -297,22 +308,25 @@ cdef class Kernels:
         cdef int status = 0, threads = _threads, xb = _bytes(data), gb = _bytes(grad), wide
         height, width = _pair(kernel_hw, "kernel_hw", 1)
         groups = _operator.index(groups)
-        _fill_shape(&s, x.shape, (g.shape[3], height, width, x.shape[3] // max(groups, 1)), stride, padding, dilation, groups)
+        _fill_shape(&s, x.shape, (g.shape[3], height, width, x.shape[3] // max(groups, 1)), stride, padding, dilation,
+                    groups)
         _check_output(g.shape, &s)
         wide = _is_wide(s.images * s.oh * s.ow, xb, gb)
         out = _empty((s.filters, s.kh, s.kw, s.channels // s.groups), wide)
         if out.size:
             with nogil:
-                status = qnn_conv2d_weight_grad(self.isa, &s, cnp.PyArray_DATA(data), xb, cnp.PyArray_DATA(grad), gb, wide,
+                status = qnn_conv2d_weight_grad(self.isa, &s, cnp.PyArray_DATA(data), xb, cnp.PyArray_DATA(grad), gb,
+                                                wide,
                                                 cnp.PyArray_DATA(out), threads)
         if status:
-            raise MemoryError("got no memory for the sums of the weight gradient; they need 4 or 8 bytes per weight and thread; "
-                              "free some memory or use fewer threads")
+            raise MemoryError("got no memory for the sums of the weight gradient; they need 4 or 8 bytes per weight and "
+                              "thread; free some memory or use fewer threads")
         return out
 
 
-cdef int _fill_shape(qnn_conv_shape *s, tuple x, tuple w, object stride, object padding, object dilation, object groups) except -1:
-    """Geometry of a convolution of x [N, H, W, C] with w [O, KH, KW, C // groups], checked by the specification's own code."""
+cdef int _fill_shape(qnn_conv_shape *s, tuple x, tuple w, object stride, object padding, object dilation,
+                     object groups) except -1:
+    """Geometry of a convolution of x [N, H, W, C] with w [O, KH, KW, C // groups], checked by the definition's code."""
     groups = _operator.index(groups)
     stride, padding, dilation = _pair(stride, "stride", 1), _pair(padding, "padding", 0), _pair(dilation, "dilation", 1)
     _check_conv_shapes(x, w, groups)

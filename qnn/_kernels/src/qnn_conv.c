@@ -71,8 +71,7 @@ static void fill_buffer(const job *j, const part *at, int64_t rows, int64_t lowe
 
 /* The outputs of one phase in one part: where each reads, and which output of the block it is. Returns their number. */
 static int64_t list_rows(const job *j, const qnn_conv_phase *phase, const part *at, int64_t x0, int64_t x1,
-                         const int16_t **rows,
-                         int32_t *map)
+                         const int16_t **rows, int32_t *map)
 {
     const qnn_axis *ay = &j->plan->y, *ax = &j->plan->x;
     int64_t channels = j->plan->groups * j->plan->in_group, count = 0;
@@ -101,8 +100,7 @@ static int64_t list_rows(const job *j, const qnn_conv_phase *phase, const part *
 /* All chunks and panels of one group of one phase, drained into the block's dense sums unless they are dense
    already. */
 static void multiply(const job *j, const qnn_conv_phase *phase, int64_t group, const int16_t *const *rows,
-                     const int32_t *map, int64_t count,
-                     char *scratch, int direct)
+                     const int32_t *map, int64_t count, char *scratch, int direct)
 {
     const qnn_conv_plan *plan = j->plan;
     int32_t *sums = (int32_t *)(void *)(scratch + j->sums_at);
@@ -139,8 +137,7 @@ static void emit(const job *j, const void *sums, int64_t row, int64_t rows, int6
     }
     for (int64_t r = 0; r < rows; r++)
         qnn_emit(plan->isa, j->output, (const char *)sums + r * columns * width * bytes, (row + r) * plan->out_w + x0,
-                 columns, 0,
-                 width, counts);
+                 columns, 0, width, counts);
 }
 
 /* The part of the block row0 .. row1-1 that starts at `row`; its buffer follows that of the part before. */
@@ -243,8 +240,8 @@ static int run(job *j, int threads, qnn_counts *counts)
 }
 
 static int convolve(qnn_conv_plan *plan, const qnn_conv_shape *shape, const void *input, int bytes,
-                    const void *weights, int w_bytes,
-                    int gradient, const qnn_output *output, int threads, qnn_counts *counts)
+                    const void *weights, int w_bytes, int gradient, const qnn_output *output, int threads,
+                    qnn_counts *counts)
 {
     job j = {.plan = plan, .output = output, .input = input, .bytes = bytes};
     plan->panels = qnn_panels(&plan->layout, plan->out_group);
@@ -259,13 +256,11 @@ static qnn_conv_plan make_plan(const qnn_isa *isa, const qnn_conv_shape *s, int 
                                const qnn_output *output)
 {
     return (qnn_conv_plan){.isa = isa, .layout = qnn_make_layout(bytes, w_bytes), .wide = output->wide,
-                           .groups = s->groups,
-                           .images = s->images};
+                           .groups = s->groups, .images = s->images};
 }
 
 int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *s, const void *x, int x_bytes, const void *weights,
-               int w_bytes,
-               const qnn_output *output, int threads, qnn_counts *counts)
+               int w_bytes, const qnn_output *output, int threads, qnn_counts *counts)
 {
     qnn_conv_plan plan = make_plan(isa, s, x_bytes, w_bytes, output);
     plan.in_group = s->channels / s->groups;
@@ -281,8 +276,7 @@ int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *s, const void *x, int x
 }
 
 int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *s, const void *g, int g_bytes, const void *weights,
-                          int w_bytes,
-                          const qnn_output *output, int threads, qnn_counts *counts)
+                          int w_bytes, const qnn_output *output, int threads, qnn_counts *counts)
 {
     qnn_conv_plan plan = make_plan(isa, s, g_bytes, w_bytes, output);
     plan.in_group = s->filters / s->groups;

@@ -54,8 +54,7 @@ static void drain(const job *j, const memory *m)
 {
     for (int64_t group = 0; group < j->shape->groups; group++)
         qnn_drain(&j->layout, m->sums + group * j->sums_rows * j->sums_stride, j->sums_stride, j->sums_rows,
-                  j->out_group, 0, 1, 1,
-                  m->total + group * j->sums_rows * j->out_group, j->out_group);
+                  j->out_group, 0, 1, 1, m->total + group * j->sums_rows * j->out_group, j->out_group);
     memset(m->sums, 0, (size_t)j->sums_bytes);
     *m->since = 0;
 }
@@ -88,8 +87,7 @@ static void pack_output_row(const job *j, const memory *m, int64_t row, int64_t 
         for (int64_t k = 0; k < x1 - x0; k++)
             m->pointers[k] = j->g + ((row * s->ow + x0 + k) * s->filters + first) * j->g_bytes;
         j->isa->pack_rows(m->pointers, j->g_bytes, x1 - x0, qnn_min(j->layout.panel_width, j->out_group - column),
-                          j->layout.split,
-                          m->packed + (p * j->rows + index) * j->pairs * 2 * QNN_PANEL);
+                          j->layout.split, m->packed + (p * j->rows + index) * j->pairs * 2 * QNN_PANEL);
     }
 }
 
@@ -140,8 +138,7 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
             int whole = (x1 - x0 + 1) / 2 == j->pairs;
             for (int64_t i = 0; i < (whole ? 1 : row1 - row0); i++)
                 j->isa->panel(rows, j->sums_rows, 4 * s->stride_x * s->channels, m.segments + i,
-                              whole ? row1 - row0 : 1,
-                              panel + i * j->pairs * 2 * QNN_PANEL, sums, j->sums_stride, 1);
+                              whole ? row1 - row0 : 1, panel + i * j->pairs * 2 * QNN_PANEL, sums, j->sums_stride, 1);
         }
     }
 }
@@ -205,8 +202,7 @@ static void lay_out(job *j, int threads)
 }
 
 int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *s, const void *x, int x_bytes, const void *g,
-                           int g_bytes,
-                           int wide, void *out, int threads)
+                           int g_bytes, int wide, void *out, int threads)
 {
     job j = {.isa = isa, .shape = s, .x = x, .g = g, .x_bytes = x_bytes, .g_bytes = g_bytes, .wide = wide};
     j.layout = qnn_make_layout(x_bytes, g_bytes);

@@ -23,15 +23,14 @@ typedef struct {
 
 /* sums[r][j] (+)= products of row r and column j over all segments. The caller bounds the sums (qnn_safe_k). */
 typedef void qnn_panel_fn(const int16_t *const *rows, int64_t count, int64_t step, const qnn_segment *segments,
-                          int64_t segment_count,
-                          const int16_t *panel, int32_t *sums, int64_t sums_stride, int accumulate);
+                          int64_t segment_count, const int16_t *panel, int32_t *sums, int64_t sums_stride,
+                          int accumulate);
 /* Packs columns 0 .. columns-1 (at most one panel) of `length` rows; row k lies at rows[k]. Absent ones become 0. */
 typedef void qnn_pack_rows_fn(const void *const *rows, int bytes, int64_t length, int64_t columns, int split,
                               int16_t *panel);
 /* The same where column j is contiguous at source + j * stride (in elements). */
 typedef void qnn_pack_columns_fn(const void *source, int bytes, int64_t stride, int64_t length, int64_t columns,
-                                 int split,
-                                 int16_t *panel);
+                                 int split, int16_t *panel);
 /* n integers of `bytes` bytes (1 or 2) to int16. */
 typedef void qnn_widen_fn(const void *source, int bytes, int64_t n, int16_t *out);
 /* out[i] = the pair (first[i], second[i]). */
@@ -80,13 +79,11 @@ static inline int64_t qnn_panels(const qnn_layout *layout, int64_t columns)
 /* Moves sums [count][panels of `columns`] to dst, which has `wide` elements and rows of dst_stride: element (r, j)
    goes to dst[(map ? map[r] : r) * dst_stride + j]. add: added to what is there. */
 void qnn_drain(const qnn_layout *layout, const int32_t *sums, int64_t sums_stride, int64_t count, int64_t columns,
-               const int32_t *map,
-               int wide, int add, void *dst, int64_t dst_stride);
+               const int32_t *map, int wide, int add, void *dst, int64_t dst_stride);
 
 /* Sends dense sums [rows][columns of the block] to rows first_row.. and columns first_column.. of the output. */
 void qnn_emit(const qnn_isa *isa, const qnn_output *output, const void *sums, int64_t first_row, int64_t rows,
-              int64_t first_column,
-              int64_t columns, qnn_counts *counts);
+              int64_t first_column, int64_t columns, qnn_counts *counts);
 
 /* Aligned memory for scratch (freed by qnn_release); NULL when there is none. Never of size 0. */
 void *qnn_allocate(int64_t bytes);
@@ -113,14 +110,11 @@ typedef struct {
 } qnn_conv_shape;
 
 int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *weights,
-               int w_bytes,
-               const qnn_output *output, int threads, qnn_counts *counts);
+               int w_bytes, const qnn_output *output, int threads, qnn_counts *counts);
 int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *g, int g_bytes,
-                          const void *weights, int w_bytes,
-                          const qnn_output *output, int threads, qnn_counts *counts);
+                          const void *weights, int w_bytes, const qnn_output *output, int threads, qnn_counts *counts);
 /* The result is [filters, kh, kw, channels / groups], int32 or, when wide, int64. */
 int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *g,
-                           int g_bytes,
-                           int wide, void *out, int threads);
+                           int g_bytes, int wide, void *out, int threads);
 
 #endif

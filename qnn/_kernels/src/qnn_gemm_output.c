@@ -26,8 +26,7 @@ static inline int64_t sum_at(const int32_t *row, int split, int64_t j)
 }
 
 void qnn_drain(const qnn_layout *layout, const int32_t *sums, int64_t sums_stride, int64_t count, int64_t columns,
-               const int32_t *map,
-               int wide, int add, void *dst, int64_t dst_stride)
+               const int32_t *map, int wide, int add, void *dst, int64_t dst_stride)
 {
     for (int64_t r = 0; r < count; r++) {
         const int32_t *row = sums + r * sums_stride;
@@ -52,8 +51,7 @@ void qnn_drain(const qnn_layout *layout, const int32_t *sums, int64_t sums_strid
 }
 
 void qnn_emit(const qnn_isa *isa, const qnn_output *output, const void *sums, int64_t first_row, int64_t rows,
-              int64_t first_column,
-              int64_t columns, qnn_counts *counts)
+              int64_t first_column, int64_t columns, qnn_counts *counts)
 {
     int64_t bytes = output->wide ? 8 : 4, out_bytes = output->target ? qnn_target_bytes(output->target) : bytes;
     /* Whole rows are one run of elements; parts of rows go one by one. */

@@ -50,8 +50,7 @@ QNN_INLINE void qnn_pack_rows_plain(const void *const *rows, int bytes, int64_t 
 }
 
 QNN_INLINE void qnn_pack_columns_plain(const void *source, int bytes, int64_t stride, int64_t length, int64_t columns,
-                                       int split,
-                                       int16_t *panel)
+                                       int split, int16_t *panel)
 {
     int64_t width = split ? QNN_PANEL / 2 : QNN_PANEL;
     if (columns < width)

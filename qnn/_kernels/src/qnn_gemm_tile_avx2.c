@@ -14,8 +14,8 @@ QNN_AVX2_INLINE void store256(void *p, __m256i v) { _mm256_storeu_si256((__m256i
 
 /* `count` is a constant at every call, so the sums live in registers. */
 QNN_AVX2_INLINE void tile(const int count, const int16_t *const *rows, int64_t step, const qnn_segment *segments,
-                          int64_t segment_count,
-                          const int16_t *panel, int32_t *sums, int64_t sums_stride, int accumulate)
+                          int64_t segment_count, const int16_t *panel, int32_t *sums, int64_t sums_stride,
+                          int accumulate)
 {
     __m256i total[QNN_TILE_ROWS][2];
     for (int r = 0; r < count; r++)
@@ -50,7 +50,8 @@ QNN_AVX2_INLINE void tile(const int count, const int16_t *const *rows, int64_t s
         break
 
 QNN_AVX2 static void panel_avx2(const int16_t *const *rows, int64_t count, int64_t step, const qnn_segment *segments,
-                                int64_t segment_count, const int16_t *panel, int32_t *sums, int64_t sums_stride, int accumulate)
+                                int64_t segment_count, const int16_t *panel, int32_t *sums, int64_t sums_stride,
+                                int accumulate)
 {
     for (; count >= QNN_TILE_ROWS; count -= QNN_TILE_ROWS, rows += QNN_TILE_ROWS, sums += QNN_TILE_ROWS * sums_stride)
         tile(QNN_TILE_ROWS, rows, step, segments, segment_count, panel, sums, sums_stride, accumulate);
@@ -111,8 +112,7 @@ QNN_AVX2_INLINE void transpose_pairs(const int8_t *source, int64_t stride, int16
 }
 
 QNN_AVX2 static void pack_columns_avx2(const void *source, int bytes, int64_t stride, int64_t length, int64_t columns,
-                                       int split,
-                                       int16_t *panel)
+                                       int split, int16_t *panel)
 {
     int64_t k = 0;
     if (bytes == 2) {

@@ -8,8 +8,7 @@
    vector, because in this form compilers use their 16-bit vector multiplication (three times as fast as the obvious
    loop). */
 static void panel_rows(const int16_t *const *rows, int count, int64_t step, const qnn_segment *segments,
-                       int64_t segment_count,
-                       const int16_t *panel, int32_t *sums, int64_t sums_stride, int accumulate)
+                       int64_t segment_count, const int16_t *panel, int32_t *sums, int64_t sums_stride, int accumulate)
 {
     int32_t total[2][2 * QNN_PANEL];
     const int16_t *first = rows[0], *second = rows[count - 1];
@@ -38,8 +37,7 @@ static void panel_rows(const int16_t *const *rows, int count, int64_t step, cons
 }
 
 static void panel_c(const int16_t *const *rows, int64_t count, int64_t step, const qnn_segment *segments,
-                    int64_t segment_count,
-                    const int16_t *panel, int32_t *sums, int64_t sums_stride, int accumulate)
+                    int64_t segment_count, const int16_t *panel, int32_t *sums, int64_t sums_stride, int accumulate)
 {
     for (int64_t r = 0; r < count; r += 2)
         panel_rows(rows + r, r + 1 < count ? 2 : 1, step, segments, segment_count, panel, sums + r * sums_stride,
