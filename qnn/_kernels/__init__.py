@@ -91,13 +91,23 @@ def _load_parts() -> None:
             for operation, function in functions.items():
                 TABLE.setdefault(operation, {})[path] = function
     if available_kernels() == ["reference"] and os.environ.get("QNN_KERNELS") != "reference":
-        warnings.warn(
-            "qnn runs without compiled kernels, on the NumPy reference path: the same bits, but many times slower. "
-            "To get the fast kernels install a C compiler (for example gcc) and reinstall qnn-exact from source; "
-            "set QNN_KERNELS=reference to silence this warning.",
-            RuntimeWarning,
-            stacklevel=2,
+        warnings.warn(_how_to_get_speed(), RuntimeWarning, stacklevel=2)
+
+
+def _how_to_get_speed() -> str:
+    """The one warning of an import without compiled kernels: what runs, why, and what to do."""
+    runs = "qnn runs without compiled kernels, on the NumPy reference path: the same bits, but many times slower. "
+    source = Path(__file__).resolve().parents[2]
+    if (source / "setup.py").exists():
+        return (
+            f"{runs}This is the source folder {source}, whose qnn/ is not built and hides an installed one: run from "
+            "another folder, or build it here with `python setup.py build_ext --inplace` (needs a C compiler, cython "
+            "and numpy); set QNN_KERNELS=reference to silence this warning."
         )
+    return (
+        f"{runs}To get the fast kernels install a C compiler (for example gcc) and reinstall qnn-exact from source; "
+        "set QNN_KERNELS=reference to silence this warning."
+    )
 
 
 def available_kernels() -> list[str]:
