@@ -40,6 +40,14 @@ def installed_package() -> Path | None:
     return Path(spec.origin).resolve().parent if spec is not None and spec.origin else None
 
 
+def is_stale(package: Path) -> bool:
+    """Whether a source of the extensions in this copy was changed after they were built."""
+    folder = package / "_kernels"
+    sources = [*folder.glob("*.px[di]"), *folder.glob("*.pyx"), *folder.glob("src/*.[ch]")]
+    built = [path for end in importlib.machinery.EXTENSION_SUFFIXES for path in folder.glob(f"_*{end}")]
+    return max(path.stat().st_mtime for path in sources) > max(path.stat().st_mtime for path in built)
+
+
 def c_compiler() -> str | None:
     """Return a C compiler of this machine."""
     configured = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "").split()
@@ -52,7 +60,8 @@ def choose() -> str:
     installed = installed_package()
     if not checkout_missing:
         sys.path[:] = [str(HERE), *without_checkout()]
-        return "qnn: the checkout, with its compiled kernels"
+        stale = ", which are OLDER than their sources: run python setup.py build_ext --inplace"
+        return "qnn: the checkout, with its compiled kernels" + (stale if is_stale(HERE / "qnn") else "")
     if installed is not None and not missing_extensions(installed):
         sys.path[:] = without_checkout()
         return f"qnn: installed in {installed.parent}, with its compiled kernels"

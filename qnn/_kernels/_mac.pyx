@@ -74,8 +74,7 @@ cdef extern from "qnn_gemm.h" nogil:
                               const void *weights,
                               int w_bytes, const qnn_output *output, int threads, qnn_counts *counts) noexcept
     int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes,
-                               const void *g,
-                               int g_bytes, int wide, void *out, int threads) noexcept
+                               const void *g, int g_bytes, int wide, void *out, int threads) noexcept
 
 cdef int _threads = 1
 cdef int64_t _LARGEST = 2**31 - 1
@@ -246,8 +245,7 @@ cdef class Kernels:
         return self._gemm(a, b, False, trans_b, target, exponent, bias)
 
     cdef object _conv2d(self, object data, object weights, object stride, object padding, object dilation,
-                        object groups,
-                        object target, object exponent, object bias):
+                        object groups, object target, object exponent, object bias):
         cdef cnp.ndarray x = _operand(data, "x", 4), w = _operand(weights, "w", 4)
         cdef qnn_conv_shape s
         cdef _Sink sink
@@ -258,8 +256,7 @@ cdef class Kernels:
         if sink.array.size:
             with nogil:
                 status = qnn_conv2d(self.isa, &s, cnp.PyArray_DATA(x), xb, cnp.PyArray_DATA(w), wb, &sink.output,
-                                    threads,
-                                    &sink.counts)
+                                    threads, &sink.counts)
         return sink.result(status)
 
     def conv2d(self, x, w, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -272,8 +269,7 @@ cdef class Kernels:
         return self._conv2d(x, w, stride, padding, dilation, groups, target, exponent, bias)
 
     cdef object _input_grad(self, object grad, object weights, object input_hw, object stride, object padding,
-                            object dilation,
-                            object groups, object target, object exponent):
+                            object dilation, object groups, object target, object exponent):
         cdef cnp.ndarray g = _operand(grad, "g", 4), w = _operand(weights, "w", 4)
         cdef qnn_conv_shape s
         cdef _Sink sink
@@ -288,8 +284,7 @@ cdef class Kernels:
         if sink.array.size:
             with nogil:
                 status = qnn_conv2d_input_grad(self.isa, &s, cnp.PyArray_DATA(g), gb, cnp.PyArray_DATA(w), wb,
-                                               &sink.output,
-                                               threads, &sink.counts)
+                                               &sink.output, threads, &sink.counts)
         return sink.result(status)
 
     def conv2d_input_grad(self, g, w, input_hw, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -316,8 +311,7 @@ cdef class Kernels:
         if out.size:
             with nogil:
                 status = qnn_conv2d_weight_grad(self.isa, &s, cnp.PyArray_DATA(data), xb, cnp.PyArray_DATA(grad), gb,
-                                                wide,
-                                                cnp.PyArray_DATA(out), threads)
+                                                wide, cnp.PyArray_DATA(out), threads)
         if status:
             raise MemoryError("got no memory for the sums of the weight gradient; they need 4 or 8 bytes per weight and "
                               "thread; free some memory or use fewer threads")

@@ -151,7 +151,6 @@ static int64_t choose_column_panels(const job *j, int threads)
 /* The places of everything in a worker's scratch. */
 static void place(job *j)
 {
-    int64_t rows = smaller(ROWS, j->p->m), length = (smaller(j->chunk,
     int64_t rows = smaller(ROWS, j->p->m), width = j->column_panels * QNN_PANEL;
     int64_t length = (smaller(j->chunk, j->p->k) + 1) / 2 * 2;
     j->sums_at = lines(rows * length * 2);
