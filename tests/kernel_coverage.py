@@ -37,7 +37,9 @@ class KernelCoverage:
         if not files:
             return
         option = self.config.option
-        narrowed = option.keyword or option.markexpr not in ("", "not slow") or getattr(option, "lf", False)
+        narrowed = (
+            option.keyword or option.markexpr not in ("", "not slow") or getattr(option, "lf", False) or option.deselect
+        )
         narrowed = narrowed or any("::" in arg for arg in self.config.args)
         self.whole = not narrowed and files >= set(self.folder.glob("test_*.py"))
         self._watch()
