@@ -207,7 +207,7 @@ def conv2d(
     y = np.empty((x.shape[0], oh, ow, o), accumulator_dtype(k, na, nb))
     for images in _chunks(x.shape[0], oh * ow * k * groups):
         columns: np.ndarray = _columns(x[images], (kh, kw), stride, padding, dilation, groups).astype(exact)
-        y[images] = (columns @ weights).transpose(1, 0, 2).reshape(-1, oh, ow, o)
+        y[images] = (columns @ weights).transpose(1, 0, 2).reshape(y[images].shape)
     return y
 
 
@@ -294,7 +294,9 @@ def conv2d_weight_grad(
         columns: np.ndarray = _columns(x[images], kernel_hw, stride, padding, dilation, groups).astype(
             exact
         )  # [G, P, K]
-        grads = g[images].astype(exact).reshape(-1, groups, o // groups).transpose(1, 2, 0)  # [G, O/G, P]
+        part = g[images].astype(exact)
+        positions = part.shape[0] * part.shape[1] * part.shape[2]
+        grads = part.reshape(positions, groups, o // groups).transpose(1, 2, 0)  # [G, O/G, P]
         total += grads @ columns
     return np.ascontiguousarray(total.reshape(o, kh, kw, cg).astype(out))
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import qnn
 from qnn.numerics import (
     accumulator_bits,
     accumulator_bits_needed,
@@ -301,3 +302,22 @@ def test_wrong_operands_are_refused_with_what_to_do():
         conv2d_weight_grad(x, np.zeros((1, 2, 1, 2), np.int8), (3, 3))
     with pytest.raises(ValueError, match="takes \\[N, H, W, C\\]"):
         conv2d(x[0], w)
+
+
+@pytest.mark.clause("MAC-4", "MAC-5", "MAC-6")
+@pytest.mark.parametrize("path", qnn._kernels.available_kernels())
+def test_layers_without_filters_or_images_give_empty_or_zero_results(path):
+    """Shapes with a zero in them are shapes; every path says the same."""
+    window = ((1, 1), (1, 1), (1, 1), 1)
+    with qnn._kernels.use_kernels(path):
+        for images, filters in ((1, 0), (0, 2), (0, 0)):
+            x, w = np.ones((images, 4, 4, 2), np.int8), np.ones((filters, 3, 3, 2), np.int8)
+            g = np.ones((images, 4, 4, filters), np.int8)
+            y = qnn._kernels.call("conv2d", x, w, *window)
+            dx = qnn._kernels.call("conv2d_input_grad", g, w, (4, 4), *window)
+            dw = qnn._kernels.call("conv2d_weight_grad", x, g, (3, 3), *window)
+            assert y.shape == g.shape
+            assert dx.shape == x.shape
+            assert dw.shape == w.shape
+            assert not dx.any()
+            assert not dw.any()
