@@ -44,8 +44,9 @@ def parse(text: str | Recipe) -> Recipe:
         raise ConfigError(f"got recipe {text!r}; known are {', '.join(_BUILDERS)}{hint}")
     if bracket and not rest.rstrip().endswith(")"):
         raise ConfigError(f"got recipe {text!r}, whose bracket is not closed; write it like 'dfp(w=8, a=8, g=8)'")
+    arguments = _arguments(rest.rstrip()[:-1] if bracket else "", text)
     try:
-        return _BUILDERS[name](**_arguments(rest.rstrip()[:-1] if bracket else "", text))
+        return _BUILDERS[name](**arguments)
     except TypeError as error:
         raise ConfigError(f"got recipe {text!r}: {error}; see help(qnn.recipes.{name}) for what it takes") from error
     except ValueError as error:
