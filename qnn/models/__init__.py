@@ -71,7 +71,7 @@ def build(
         )
     if classes < 2:
         raise ConfigError(
-            f"got classes={classes}; allowed are 2 and more: a net has to tell classes apart, check the labels of the data"
+            f"got classes={classes}; allowed are 2 and more: check the labels of the data"
         )
     if len(mean) != shape[2] or len(std) != shape[2]:
         raise ConfigError(
