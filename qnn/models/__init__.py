@@ -70,9 +70,7 @@ def build(
             f"got input_shape={tuple(input_shape)}; allowed is (height, width, channels), each at least 1"
         )
     if classes < 2:
-        raise ConfigError(
-            f"got classes={classes}; allowed are 2 and more: check the labels of the data"
-        )
+        raise ConfigError(f"got classes={classes}; allowed are 2 and more: check the labels of the data")
     if len(mean) != shape[2] or len(std) != shape[2]:
         raise ConfigError(
             f"got {len(mean)} means and {len(std)} stds for {shape[2]} channels; give one of each per channel"

@@ -294,7 +294,7 @@ def conv2d_weight_grad(
         columns: np.ndarray = _columns(x[images], kernel_hw, stride, padding, dilation, groups).astype(
             exact
         )  # [G, P, K]
-        part = g[images].astype(exact)
+        part: np.ndarray = g[images].astype(exact)
         positions = part.shape[0] * part.shape[1] * part.shape[2]
         grads = part.reshape(positions, groups, o // groups).transpose(1, 2, 0)  # [G, O/G, P]
         total += grads @ columns
