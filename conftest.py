@@ -64,6 +64,9 @@ def choose() -> str:
         return "qnn: the checkout, with its compiled kernels" + (stale if is_stale(HERE / "qnn") else "")
     if installed is not None and not missing_extensions(installed):
         sys.path[:] = without_checkout()
+        os.environ["PYTHONSAFEPATH"] = "1"  # so that the processes that tests start see the same copy,
+        if sys.version_info < (3, 11):  # also where Python does not know that variable
+            os.chdir(HERE / "tests")
         return f"qnn: installed in {installed.parent}, with its compiled kernels"
     compiler = c_compiler()
     if compiler and os.environ.get("QNN_KERNELS") != "reference":

@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
+import qnn
 from qnn import _kernels, data, training
 from qnn.training.config import TrainConfig
 from qnn.training.runs import RunFolder
 from qnn.training.trainer import Trainer
 
-ROOT = Path(__file__).resolve().parents[2]
-GOLDEN: dict[str, Any] = json.loads((ROOT / "tests" / "golden" / "run_digests.json").read_text())["runs"]
+PACKAGE_PARENT = Path(qnn.__file__).resolve().parents[1]  # of the copy that is tested
+GOLDEN_FOLDER = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN: dict[str, Any] = json.loads((GOLDEN_FOLDER / "run_digests.json").read_text())["runs"]
 SMALL: dict[str, Any] = GOLDEN["digits-cnn"]["settings"]
 PATHS = _kernels.available_kernels()
 WAYS = [(path, threads) for path in PATHS for threads in (1, 2, 7)]
@@ -64,7 +66,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Pa
         config = TrainConfig(**SMALL, kernels=path, threads=threads, checkpoint_every=3)
         name.with_suffix(".toml").write_text(config.to_toml())
         command = [sys.executable, "-c", CHILD, str(name.with_suffix(".toml")), str(name)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
         children[path, threads] = (name, subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE))
     runs = {}
     for way, (name, child) in children.items():

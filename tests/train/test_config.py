@@ -13,7 +13,8 @@ from qnn.errors import ConfigError
 from qnn.training.config import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, TrainConfig, unknown_name
 
 # Control characters are left out of nothing: TOML must escape them. Lone surrogates are no text.
-words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: bool(text.strip()))
+letters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
+words = st.text(letters, min_size=1).filter(lambda text: bool(text.strip()))
 shares = st.floats(0.0, 0.999)
 configs = st.builds(
     TrainConfig,
@@ -37,7 +38,7 @@ configs = st.builds(
     augment=st.sampled_from(AUGMENTATIONS),
     train_limit=st.integers(0, 2**31),
     seed=st.integers(0, 2**63 - 1),
-    out=st.text(st.characters(exclude_categories=["Cs"])),
+    out=st.text(letters),
     kernels=words,
     threads=st.integers(0, 1024),
 )

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+import qnn
 from qnn import training
 from qnn.training import checkpoint
 from qnn.training.config import TrainConfig
 from qnn.training.runs import RunFolder
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE_PARENT = Path(qnn.__file__).resolve().parents[1]  # of the copy that is tested
 SETTINGS = {"train_limit": 64, "batch_size": 16, "log_every": 3, "threads": 1, "eval_batch_size": 360}
 
 # Trains on with a checkpoint per step. Before each system call of a save it says so on its output, so that the killer
@@ -45,7 +46,7 @@ training.resume(sys.argv[1], checkpoint_every=1, on_event=lambda event: saving.a
 
 def run_until_killed(out: Path, chance: random.Random) -> bool:
     """Resume in a process of its own and kill it; False if it ended first."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(out)],
         cwd=out.parent,
