@@ -56,8 +56,8 @@ Gradient = NDArray[np.float32] | DFP | ExactSum
 
 
 class GradientSum(Protocol):
-    """Where a DFP gradient that arrives in several parts, or in float32, becomes one DFP tensor (a quantisation "
-    "site)."""
+    """Where a DFP gradient that arrives in several parts, or in float32, becomes one DFP tensor (a quantisation
+    site)."""
 
     def add(self, parts: Sequence[DFP]) -> DFP:
         """Exact sum of the parts, rounded once."""

@@ -144,7 +144,7 @@ class Quantizer:
         return self.emit(
             acc.shape,
             lambda target: _kernels.call("requantize", acc, exponent, target, divisor, bias),
-            lambda: self.first_of_range(acc if bias is None else acc + bias, exponent, divisor),
+            lambda: self.first_of_range(acc, exponent, divisor, bias),
         )
 
     def add(self, parts: Sequence[DFP]) -> DFP:
@@ -191,10 +191,14 @@ class Quantizer:
             self._pending = counts if self._pending is None else self._pending + counts
             self._used += int(np.prod(shape, dtype=np.int64))
 
-    def first_of_range(self, acc: NDArray[Any], exponent: int, divisor: int = 1) -> int | None:
-        """Smallest exponent without overflow for exact accumulators (clause EXP-5)."""
+    def first_of_range(
+        self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None
+    ) -> int | None:
+        """Smallest exponent without overflow for exact accumulators, the bias of their channel added (clause EXP-5)."""
         if acc.size == 0:
             return None
+        if bias is not None:
+            acc = acc.astype(np.int64) + bias
         low, high = _kernels.call("int_range", np.ascontiguousarray(acc))
         return first_exponent_int(low, high, exponent, self.bits, divisor)
 

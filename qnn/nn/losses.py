@@ -65,8 +65,8 @@ class CrossEntropyLoss(_Criterion):
 
 
 class SquareHingeLoss(_Criterion):
-    """Sum over classes of max(0, 1 - t y)^2 with t = +1 for the label and -1 otherwise, mean over the batch "
-    "(clauses LOSS-3 and LOSS-4)."""
+    """Sum over classes of max(0, 1 - t y)^2 with t = +1 for the label and -1 otherwise, mean over the batch
+    (clauses LOSS-3 and LOSS-4)."""
 
     kind = "square_hinge"
     function = staticmethod(square_hinge)

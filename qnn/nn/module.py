@@ -51,8 +51,8 @@ class Module:
         return out
 
     def run(self, operation: Operation, *inputs: Tensor) -> Tensor:
-        """Run an operation as part of this layer: its output carries the layer's gradient site and the recipe's "
-        "strictness."""
+        """Run an operation as part of this layer: its output carries the layer's gradient site and the recipe's
+        strictness."""
         return apply(operation, *inputs, grad_site=self.gradient_sum, strict=self.recipe.strict)
 
     def wants_integers(self, *inputs: Tensor) -> bool:

@@ -88,8 +88,8 @@ class Scale(Module):
 
 
 class BatchNorm(Module):
-    """Batch normalisation with scale and shift: :class:`Normalize`, then :class:`Scale`, each with 8-bit input and "
-    "output."""
+    """Batch normalisation with scale and shift: :class:`Normalize`, then :class:`Scale`, each with 8-bit input and
+    output."""
 
     def __init__(self, channels: int, momentum: float = 0.9, eps: float = 1e-5, recipe: Recipe | None = None) -> None:
         super().__init__(recipe)

@@ -1,5 +1,5 @@
-"""``prepare``: give every layer its name and every quantisation site its noise stream; ``Run`` moves them from "
-"step to step."""
+"""``prepare``: give every layer its name and every quantisation site its noise stream; ``Run`` moves them from
+step to step."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The model as a table: shapes, formats, accumulator widths, multiply-adds and bytes, read off the tape of one "
-"forward pass."""
+"""The model as a table: shapes, formats, accumulator widths, multiply-adds and bytes, read off the tape of one
+forward pass."""
 
 from __future__ import annotations
 

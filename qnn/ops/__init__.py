@@ -1,5 +1,5 @@
-"""Differentiable operations: forward and backward side by side, one file per layer kind. ``extend`` shows how to "
-"add one."""
+"""Differentiable operations: forward and backward side by side, one file per layer kind. ``extend`` shows how to
+add one."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ class ConcatFloat(Operation):
 
 
 class ConcatInteger(Operation):
-    """Concatenation along the last axis: all parts are brought to the output site's exponent, each entry rounded "
-    "once (clause LAY-10)."""
+    """Concatenation along the last axis: all parts are brought to the output site's exponent, each entry rounded
+    once (clause LAY-10)."""
 
     name = "concat"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qnn import _kernels
 from qnn.numerics import DFP, accumulator_bits_needed, align_bias, conv_output_hw
 from qnn.operation import ExactSum, Operation
-from qnn.ops.linear import add_bias, column_sums
+from qnn.ops.linear import column_sums
 from qnn.quantizer import Quantizer
 
 Float = NDArray[np.float32]
@@ -134,7 +134,7 @@ class Conv2dInteger(Operation):
             (x.shape[0], *self.hw, w.shape[0]),
             lambda target: _kernels.call("conv2d_requantize", x.ints, w, bias, exponent, target, *self.window.args()),
             lambda: self.output.first_of_range(
-                add_bias(_kernels.call("conv2d", x.ints, w, *self.window.args()), bias), exponent
+                _kernels.call("conv2d", x.ints, w, *self.window.args()), exponent, bias=bias
             ),
         )
 

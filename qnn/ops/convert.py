@@ -1,5 +1,5 @@
-"""Between float32 and integers, on purpose: quantise a float tensor, dequantise an integer one, and the images' "
-"table."""
+"""Between float32 and integers, on purpose: quantise a float tensor, dequantise an integer one, and the images'
+table."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Float = NDArray[np.float32]
 
 @register
 class Quantize(Operation):
-    """float32 to DFP at a site; the gradient passes straight through (saturated entries too, as in the DFP "
-    "authors' code)."""
+    """float32 to DFP at a site; the gradient passes straight through (saturated entries too, as in the DFP
+    authors' code)."""
 
     name = "quantize"
 

@@ -1,5 +1,5 @@
-"""Dropout from addressed noise: the mask is a function of (seed, step, stream, element), so any split of the work "
-"gives the same."""
+"""Dropout from addressed noise: the mask is a function of (seed, step, stream, element), so any split of the work
+gives the same."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class LinearInteger(Operation):
         return self.output.emit(
             (x.shape[0], w.shape[0]),
             lambda target: _kernels.call("gemm_requantize", x.ints, w, True, bias, exponent, target),
-            lambda: self.output.first_of_range(add_bias(_kernels.call("gemm", x.ints, w, False, True), bias), exponent),
+            lambda: self.output.first_of_range(_kernels.call("gemm", x.ints, w, False, True), exponent, bias=bias),
         )
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
@@ -107,11 +107,6 @@ def check_linear(x: tuple[int, ...], weight: tuple[int, ...]) -> None:
             f"got input {x} for weights {weight} of `linear`; allowed is [N, {weight[-1]}]: flatten the input or "
             f"change the layer"
         )
-
-
-def add_bias(acc: NDArray[Any], bias: NDArray[np.int64] | None) -> NDArray[Any]:
-    """Accumulators with the bias of their channel."""
-    return acc if bias is None else acc.astype(np.int64) + bias
 
 
 def column_sums(gradient: DFP) -> ExactSum:

@@ -16,9 +16,8 @@ from qnn.quantizer import Quantizer
 Float = NDArray[np.float32]
 LossFunction = Callable[..., tuple[NDArray[np.int64], Float]]
 
-LOSS_UNIT = (
-    2.0**-LOSS_FRACTION_BITS
-)  # losses are summed as integers of this unit (clause LOSS-3), so that no split of a batch changes the sum
+# Losses are summed as integers of this unit (clause LOSS-3), so that no split of a batch changes the sum.
+LOSS_UNIT = 2.0**-LOSS_FRACTION_BITS
 
 
 @dataclass(frozen=True)

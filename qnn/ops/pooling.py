@@ -51,8 +51,8 @@ class AveragePoolFloat(Operation):
 
 
 class MaxPoolInteger(Operation):
-    """Largest integer of each window, exact; where windows overlap, the summed gradient is rounded at ``gradient`` "
-    "(clauses POOL-2, POOL-3 and LAY-9)."""
+    """Largest integer of each window, exact; where windows overlap, the summed gradient is rounded at ``gradient``
+    (clauses POOL-2, POOL-3 and LAY-9)."""
 
     name = "max_pool"
 

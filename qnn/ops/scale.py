@@ -56,7 +56,7 @@ class ScaleInteger(Operation):
         return site.emit(
             ints.shape,
             lambda target: _kernels.call("scale", ints, gamma, bias, exponent, target),
-            lambda: site.first_of_range(ints.astype(np.int64) * gamma + (0 if bias is None else bias), exponent),
+            lambda: site.first_of_range(ints.astype(np.int64) * gamma, exponent, bias=bias),
         )
 
     def operands(self, inputs: Sequence[Any]) -> Sequence[Any]:

@@ -1,5 +1,5 @@
-"""Recipes: ``fp32``, ``dfp8`` (the DFP paper) and ``dfp(...)`` in general; ``parse`` reads a name from a file or a "
-"flag."""
+"""Recipes: ``fp32``, ``dfp8`` (the DFP paper) and ``dfp(...)`` in general; ``parse`` reads a name from a file or a
+flag."""
 
 from __future__ import annotations
 

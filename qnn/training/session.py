@@ -13,12 +13,13 @@ from typing import Any
 from qnn import _kernels
 from qnn.data.dataset import Dataset
 from qnn.errors import CheckpointError, RunError
+from qnn.ops.loss import LOSS_UNIT
 from qnn.training import checkpoint
 from qnn.training.chain import count_values, exact_settings
 from qnn.training.evaluation import Evaluation, evaluate
 from qnn.training.interrupts import Interrupts
 from qnn.training.runs import DIGESTS, Record, RunFolder, RunLog
-from qnn.training.trainer import LOSS_UNIT, StepRecord, Trainer
+from qnn.training.trainer import StepRecord, Trainer
 
 OnEvent = Callable[[Record], None]
 

@@ -16,6 +16,7 @@ from qnn import data as qnn_data
 from qnn import models, nn, optim, recipes
 from qnn.data.dataset import Dataset
 from qnn.errors import CheckpointError, ConfigError, RunError
+from qnn.ops.loss import LOSS_UNIT
 from qnn.training.chain import (
     PARTS,
     count_values,
@@ -28,8 +29,6 @@ from qnn.training.chain import (
 )
 from qnn.training.checkpoint import Checkpoint, Identity
 from qnn.training.config import TrainConfig
-
-LOSS_UNIT = 2.0**-20
 
 
 @dataclass

@@ -1,5 +1,5 @@
-"""Every integer layer is its float twin with one rounding at each site: within half a unit forward, one unit "
-"backward (SR)."""
+"""Every integer layer is its float twin with one rounding at each site: within half a unit forward, one unit
+backward (SR)."""
 
 from __future__ import annotations
 

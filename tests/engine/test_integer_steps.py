@@ -1,5 +1,5 @@
-"""Integer training steps of the engine equal a slow independent version, bit for bit; and parts of a batch add up "
-"exactly."""
+"""Integer training steps of the engine equal a slow independent version, bit for bit; and parts of a batch add up
+exactly."""
 
 from __future__ import annotations
 
