@@ -43,7 +43,7 @@ class Part:
 
 
 # The table of extensions. One that fails to build does not touch the other.
-EPILOGUE = ("qnn_epilogue.c", "qnn_epilogue_avx2.c", "qnn_noise.c", "qnn_noise_avx2.c")
+EPILOGUE = ("qnn_memory.c", "qnn_epilogue.c", "qnn_epilogue_avx2.c", "qnn_noise.c", "qnn_noise_avx2.c")
 MAC = (
     "qnn_gemm.c",
     "qnn_gemm_output.c",
@@ -66,6 +66,7 @@ ELEMENTWISE = (
     "qnn_xnor_avx2.c",
 )
 PARTS = (
+    Part("_memory", ("qnn_arena.c",)),
     Part("_mac", MAC + EPILOGUE),
     Part("_elem", ELEMENTWISE + EPILOGUE),
 )

@@ -12,12 +12,14 @@ WHEEL_NEEDS = (
     "qnn/data/digits.npz",
     "qnn/data/DIGITS_LICENSE.txt",
     "qnn/numerics/rounding.py",
+    "qnn/_kernels/_memory.pyi",
     "qnn/_kernels/_mac.pyi",
     "qnn/_kernels/_elem.pyi",
     "qnn/cli/__init__.py",
 )
 REFUSED_ENDINGS = (".pyx", ".c", ".h", ".pyc", ".tmp")
 REFUSED_FOLDERS = ("tests/", "benchmarks/", "docs/", "tools/")
+GENERATED = tuple(f"qnn/_kernels/{name}.c" for name in ("_memory", "_mac", "_elem"))
 SDIST_NEEDS = (
     "README.md",
     "LICENSE",
@@ -25,6 +27,7 @@ SDIST_NEEDS = (
     "CONTRIBUTING.md",
     "setup.py",
     "pyproject.toml",
+    "qnn/_kernels/_memory.pyx",
     "qnn/_kernels/_mac.pyx",
     "qnn/_kernels/_elem.pyx",
     "qnn/_kernels/src/qnn_epilogue.h",
@@ -56,7 +59,7 @@ def sdist_faults(path: Path) -> list[str]:
     faults += [
         f"holds {name}"
         for name in names
-        if name.endswith((".so", ".pyc")) or name in ("qnn/_kernels/_mac.c", "qnn/_kernels/_elem.c")
+        if name.endswith((".so", ".pyc")) or name in GENERATED
     ]
     return faults
 

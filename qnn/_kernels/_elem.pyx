@@ -153,7 +153,7 @@ cdef inline int _bytes(cnp.ndarray array) noexcept nogil:
 
 
 cdef inline object _storage(object shape, object target):
-    return _np.empty(shape, _INT8 if target.bits <= 8 else _INT16)
+    return _empty(shape, _INT8 if target.bits <= 8 else _INT16)
 
 
 cdef inline object _made(qnn_counts *c, object total):
@@ -358,7 +358,7 @@ def float_range(int avx2, object x):
 
 
 cdef object _clipped(int avx2, object x, int32_t low, int32_t high):
-    cdef cnp.ndarray flat = _dense(x), out = _np.empty(x.shape, x.dtype)
+    cdef cnp.ndarray flat = _dense(x), out = _empty(x.shape, x.dtype)
     cdef int64_t n = x.size
     with nogil:
         qnn_clip_tensor(flat.data, _bytes(flat), n, low, high, _how(avx2), out.data)
@@ -383,7 +383,7 @@ def clip_ints(int avx2, object x, object lo, object hi):
 def relu_grad(int avx2, object g, object y):
     if not (_is_small(g) and _is_small(y) and g.shape == y.shape):
         return _reference["relu_grad"](g, y)
-    cdef cnp.ndarray flat_g = _dense(g), flat_y = _dense(y), out = _np.empty(g.shape, g.dtype)
+    cdef cnp.ndarray flat_g = _dense(g), flat_y = _dense(y), out = _empty(g.shape, g.dtype)
     cdef int64_t n = g.size
     with nogil:
         qnn_relu_grad_tensor(flat_g.data, _bytes(flat_g), flat_y.data, _bytes(flat_y), n, _how(avx2), out.data)
@@ -393,7 +393,7 @@ def relu_grad(int avx2, object g, object y):
 def noise_u16(int avx2, object noise, object count):
     if not (isinstance(noise, _Noise) and 0 <= _operator.index(count) <= 2**62):
         return _reference["noise_u16"](noise, count)
-    cdef cnp.ndarray out = _np.empty(_operator.index(count), _np.uint16)
+    cdef cnp.ndarray out = _empty(_operator.index(count), _np.uint16)
     cdef int64_t n = out.size
     cdef qnn_target t
     alive = fill_target(&t, _Target(0, 8, QNN_STOCHASTIC, noise), 0, 1, n)
@@ -428,7 +428,7 @@ def max_pool(int avx2, object x, object kernel, object stride, object padding=(0
     if not (_is_small(x) and x.ndim == 4 and _pool(&p, x.shape, kernel, stride, padding) and p.kh * p.kw <= 255):
         return _reference["max_pool"](x, kernel, stride, padding)
     shape = (p.images, p.oh, p.ow, p.channels)
-    cdef cnp.ndarray flat = _dense(x), y = _np.empty(shape, x.dtype), index = _np.empty(shape, _np.int32)
+    cdef cnp.ndarray flat = _dense(x), y = _empty(shape, x.dtype), index = _empty(shape, _np.int32)
     with nogil:
         qnn_max_pool(&p, flat.data, _bytes(flat), _how(avx2), y.data, <int32_t *>index.data)
     return y, index
@@ -439,7 +439,7 @@ def max_pool_grad(int avx2, object g, object index, object input_shape, object k
     cdef qnn_pool p
     if not (_pools(&p, g, input_shape, kernel, stride, padding) and _is(index, _INT32) and index.shape == g.shape):
         return _reference["max_pool_grad"](g, index, input_shape, kernel, stride, padding)
-    cdef cnp.ndarray flat = _dense(g), winners = _dense(index), dx = _np.empty(tuple(input_shape), _np.int32)
+    cdef cnp.ndarray flat = _dense(g), winners = _dense(index), dx = _empty(tuple(input_shape), _np.int32)
     with nogil:
         qnn_max_pool_grad(&p, flat.data, _bytes(flat), <int32_t *>winners.data, _how(avx2), <int32_t *>dx.data)
     return dx
@@ -449,7 +449,7 @@ def sum_pool(int avx2, object x, object kernel, object stride, object padding=(0
     cdef qnn_pool p
     if not (_is_small(x) and x.ndim == 4 and _pool(&p, x.shape, kernel, stride, padding)):
         return _reference["sum_pool"](x, kernel, stride, padding)
-    cdef cnp.ndarray flat = _dense(x), y = _np.empty((p.images, p.oh, p.ow, p.channels), _np.int32)
+    cdef cnp.ndarray flat = _dense(x), y = _empty((p.images, p.oh, p.ow, p.channels), _np.int32)
     with nogil:
         qnn_sum_pool(&p, flat.data, _bytes(flat), _how(avx2), <int32_t *>y.data)
     return y
@@ -459,7 +459,7 @@ def sum_pool_grad(int avx2, object g, object input_shape, object kernel, object 
     cdef qnn_pool p
     if not _pools(&p, g, input_shape, kernel, stride, padding):
         return _reference["sum_pool_grad"](g, input_shape, kernel, stride, padding)
-    cdef cnp.ndarray flat = _dense(g), dx = _np.empty(tuple(input_shape), _np.int32)
+    cdef cnp.ndarray flat = _dense(g), dx = _empty(tuple(input_shape), _np.int32)
     with nogil:
         qnn_sum_pool_grad(&p, flat.data, _bytes(flat), _how(avx2), <int32_t *>dx.data)
     return dx
@@ -475,7 +475,7 @@ def pow2_weights(object packed, object bits, object k):
     """Integer weights [N, k] of packed codes (int8 up to 4 bits, else int16), or None for arguments that are wrong."""
     if not _are_codes(packed, bits, k):
         return None
-    cdef cnp.ndarray codes = _dense(packed), weights = _np.empty((packed.shape[0], k), _np.int16)
+    cdef cnp.ndarray codes = _dense(packed), weights = _empty((packed.shape[0], k), _np.int16)
     cdef int width = bits
     cdef int64_t rows = packed.shape[0], terms = k
     with nogil:
@@ -487,7 +487,7 @@ def shift_gemm(int avx2, object x, object packed, object bits, object k, object 
     if truncating or not (_is_small(x) and x.ndim == 2 and _are_codes(packed, bits, k) and x.shape[1] == k):
         return _reference["shift_gemm"](x, packed, bits, k, truncating)
     dtype = _shift_accumulator_dtype(k, 8 * x.itemsize, bits)
-    cdef cnp.ndarray flat = _dense(x), codes = _dense(packed), y = _np.empty((x.shape[0], packed.shape[0]), dtype)
+    cdef cnp.ndarray flat = _dense(x), codes = _dense(packed), y = _empty((x.shape[0], packed.shape[0]), dtype)
     cdef int64_t m = x.shape[0], n = packed.shape[0], terms = k
     cdef int width = bits, wide = y.itemsize == 8, failed
     with nogil:
@@ -523,7 +523,7 @@ def shift_conv2d(int avx2, object x, object packed, object bits, object kernel, 
             and _are_codes(packed, bits, w.kh * w.kw * (w.channels // w.groups))):
         return _reference["shift_conv2d"](x, packed, bits, kernel, stride, padding, dilation, groups)
     dtype = _shift_accumulator_dtype(w.kh * w.kw * (w.channels // w.groups), 8 * x.itemsize, bits)
-    cdef cnp.ndarray flat = _dense(x), codes = _dense(packed), y = _np.empty((w.images, w.oh, w.ow, w.filters), dtype)
+    cdef cnp.ndarray flat = _dense(x), codes = _dense(packed), y = _empty((w.images, w.oh, w.ow, w.filters), dtype)
     cdef int width = bits, wide = y.itemsize == 8, failed
     with nogil:
         failed = qnn_shift_conv2d(&w, flat.data, _bytes(flat), <uint8_t *>codes.data, width, wide, _how(avx2), y.data)
@@ -541,7 +541,7 @@ cdef bint _are_words(object words, int ndim, object k) except -1:
 def xnor_gemm(int avx2, object a_words, object b_words, object k):
     if not (_are_words(a_words, 2, k) and _are_words(b_words, 2, k)):
         return _reference["xnor_gemm"](a_words, b_words, k)
-    cdef cnp.ndarray a = _dense(a_words), b = _dense(b_words), y = _np.empty((a.shape[0], b.shape[0]), _np.int32)
+    cdef cnp.ndarray a = _dense(a_words), b = _dense(b_words), y = _empty((a.shape[0], b.shape[0]), _np.int32)
     cdef int64_t m = a.shape[0], n = b.shape[0], bits = k
     cdef int failed
     with nogil:
@@ -560,7 +560,7 @@ def xnor_conv2d(int avx2, object x_words, object w_words, object channels, objec
             and w.kh * w.kw * w.channels < 2**31):
         return _reference["xnor_conv2d"](x_words, w_words, channels, stride, padding, pad_value)
     cdef cnp.ndarray x = _dense(x_words), weights = _dense(w_words)
-    cdef cnp.ndarray y = _np.empty((w.images, w.oh, w.ow, w.filters), _np.int32)
+    cdef cnp.ndarray y = _empty((w.images, w.oh, w.ow, w.filters), _np.int32)
     cdef int pad = pad_value == 1, failed
     with nogil:
         failed = qnn_xnor_conv2d(&w, <uint64_t *>x.data, <uint64_t *>weights.data, pad, _how(avx2), <int32_t *>y.data)
@@ -573,7 +573,7 @@ def bitplane_gemm(int avx2, object x, object w_words, object k):
     if not (_is(x, _UINT8) and x.ndim == 2 and _are_words(w_words, 2, k) and x.shape[1] == k and 255 * k < 2**31):
         return _reference["bitplane_gemm"](x, w_words, k)
     cdef cnp.ndarray flat = _dense(x), weights = _dense(w_words)
-    cdef cnp.ndarray y = _np.empty((x.shape[0], w_words.shape[0]), _np.int32)
+    cdef cnp.ndarray y = _empty((x.shape[0], w_words.shape[0]), _np.int32)
     cdef int64_t m = x.shape[0], n = w_words.shape[0], terms = k
     cdef int failed
     with nogil:
@@ -591,7 +591,7 @@ def pack_bits(int avx2, object x):
     if not (isinstance(x, _np.ndarray) and x.dtype in _PACK_TYPES and x.ndim > 0 and x.size):
         return _reference["pack_bits"](x)
     cdef int64_t k = _last(x), rows = x.size // _last(x), bad
-    cdef cnp.ndarray flat = _dense(x), words = _np.empty((*x.shape[: x.ndim - 1], (k + 63) // 64), _np.uint64)
+    cdef cnp.ndarray flat = _dense(x), words = _empty((*x.shape[: x.ndim - 1], (k + 63) // 64), _np.uint64)
     cdef int type_number = _PACK_TYPES[x.dtype]
     with nogil:
         bad = qnn_pack_bits(flat.data, type_number, rows, k, _how(avx2), <uint64_t *>words.data)

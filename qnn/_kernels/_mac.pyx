@@ -140,8 +140,8 @@ cdef tuple _pair(object values, str name, int64_t lowest):
     return first, second
 
 
-cdef object _empty(tuple shape, int wide):
-    return _np.empty(shape, _np.int64 if wide else _np.int32)
+cdef object _sums(tuple shape, int wide):
+    return _empty(shape, _np.int64 if wide else _np.int32)
 
 
 cdef class _Sink:
@@ -163,13 +163,13 @@ cdef class _Sink:
         sink.output.bias = NULL
         sink.counts.nonzero = sink.counts.overflow = sink.counts.overflow_double = sink.counts.saturated = 0
         if sink.requantize:
-            sink.array = _np.empty(shape, _np.int8 if target.bits <= 8 else _np.int16)
+            sink.array = _empty(shape, _np.int8 if target.bits <= 8 else _np.int16)
             exponent = _operator.index(exponent)
             sink.alive = fill_target(&sink.target, target, exponent, 1, sink.array.size)
             sink.output.target = &sink.target
             sink._set_bias(bias)
         else:
-            sink.array = _empty(shape, wide)
+            sink.array = _sums(shape, wide)
         array = sink.array
         sink.output.data = cnp.PyArray_DATA(array)
         return sink
@@ -307,7 +307,7 @@ cdef class Kernels:
                     groups)
         _check_output(g.shape, &s)
         wide = _is_wide(s.images * s.oh * s.ow, xb, gb)
-        out = _empty((s.filters, s.kh, s.kw, s.channels // s.groups), wide)
+        out = _sums((s.filters, s.kh, s.kw, s.channels // s.groups), wide)
         if out.size:
             with nogil:
                 status = qnn_conv2d_weight_grad(self.isa, &s, cnp.PyArray_DATA(data), xb, cnp.PyArray_DATA(grad), gb,

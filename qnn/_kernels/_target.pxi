@@ -1,4 +1,5 @@
 # Turns a qnn.numerics.dfp.Target into the C struct qnn_target; included by every extension that requantises.
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "qnn_epilogue.h" nogil:
@@ -29,9 +30,23 @@ cdef extern from "qnn_epilogue.h" nogil:
         QNN_NOISE_ARRAY
         QNN_LFSR_PERIOD
 
+cdef extern from "qnn_arena.h" nogil:
+    ctypedef struct qnn_arena:
+        pass
+    void qnn_use_arena(const qnn_arena *arena) noexcept
+
 cdef extern from "qnn_noise.h" nogil:
     void qnn_philox_block(uint64_t seed, uint32_t stream, uint32_t step, uint64_t block, uint32_t *out) noexcept
     int qnn_lfsr_table(uint32_t taps, uint16_t *table) noexcept
+
+# Results and scratch come from the arena; without that extension from NumPy and malloc.
+try:
+    from qnn._kernels import _memory
+except ImportError:
+    _empty = _np.empty
+else:
+    _empty = _memory.empty
+    qnn_use_arena(<const qnn_arena *>PyCapsule_GetPointer(_memory.ARENA, "qnn_arena"))
 
 # {mask of the taps: (the states in order, place of every state in that order)}
 cdef dict _lfsr_tables = {}

@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "qnn_arena.h"
 #include "qnn_epilogue.h"
 
 enum { QNN_PANEL = 16, QNN_TILE_ROWS = 6 };
@@ -84,10 +85,6 @@ void qnn_drain(const qnn_layout *layout, const int32_t *sums, int64_t sums_strid
 /* Sends dense sums [rows][columns of the block] to rows first_row.. and columns first_column.. of the output. */
 void qnn_emit(const qnn_isa *isa, const qnn_output *output, const void *sums, int64_t first_row, int64_t rows,
               int64_t first_column, int64_t columns, qnn_counts *counts);
-
-/* Aligned memory for scratch (freed by qnn_release); NULL when there is none. Never of size 0. */
-void *qnn_allocate(int64_t bytes);
-void qnn_release(void *memory);
 
 /* C = A B. All matrices are dense in C order: a is [m, k] or, transposed, [k, m]; b is [k, n] or, transposed, [n,
    k]. */

@@ -1,6 +1,5 @@
 /* From the sums of panels to the result: layout of the right operand, draining, handing rows to the epilogue,
    memory. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "qnn_gemm.h"
@@ -70,28 +69,4 @@ void qnn_emit(const qnn_isa *isa, const qnn_output *output, const void *sums, in
             isa->requantize_s32((const int32_t *)(const void *)from, bias, index, run, columns, output->target, to,
                                 counts);
     }
-}
-
-/* A whole number of cache lines, aligned to one; the pointer that malloc gave lies just before. */
-enum { LINE = 64 };
-
-void *qnn_allocate(int64_t bytes)
-{
-    if (bytes < 0 || (uint64_t)bytes > (uint64_t)(SIZE_MAX / 2))
-        return 0;
-    char *raw = malloc((size_t)bytes + 2 * LINE);
-    if (!raw)
-        return 0;
-    char *memory = raw + 2 * LINE - (uintptr_t)raw % LINE;
-    memcpy(memory - sizeof raw, &raw, sizeof raw);
-    return memory;
-}
-
-void qnn_release(void *memory)
-{
-    if (!memory)
-        return;
-    void *raw;
-    memcpy(&raw, (char *)memory - sizeof raw, sizeof raw);
-    free(raw);
 }

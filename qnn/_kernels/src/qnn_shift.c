@@ -2,8 +2,7 @@
  *
  * This is the plain path, kept as real shifts so that shifting and multiplying can be compared. The AVX2 path decodes
  * the codes (qnn_pow2_weights) and multiplies; the integers are the same. */
-#include <stdlib.h>
-
+#include "qnn_arena.h"
 #include "qnn_blocks.h"
 
 /* Code number i of a row: n-bit fields one behind the other, little-endian; the row's last byte ends the reading. */
@@ -135,8 +134,8 @@ static int run(job *j, const uint8_t *packed, int bits, int64_t rows, qnn_how ho
             grain = (1 << 18) / work + 1;
     int threads = how.threads < QNN_WORKERS ? how.threads : QNN_WORKERS,
         workers = qnn_workers((rows + grain - 1) / grain, threads);
-    uint8_t *memory = malloc((size_t)(3 * weights) + 1);
-    j->scratch = malloc((size_t)workers * (size_t)(j->k + 16) * sizeof *j->scratch);
+    uint8_t *memory = qnn_allocate((int64_t)((size_t)(3 * weights) + 1));
+    j->scratch = qnn_allocate((int64_t)((size_t)workers * (size_t)(j->k + 16) * sizeof *j->scratch));
     if (memory && j->scratch) {
         j->w.shift = memory;
         j->w.keep = (int8_t *)memory + weights;
@@ -146,8 +145,8 @@ static int run(job *j, const uint8_t *packed, int bits, int64_t rows, qnn_how ho
         qnn_parallel((rows + grain - 1) / grain, workers, shift_block, &blocks);
     }
     int failed = !memory || !j->scratch;
-    free(j->scratch);
-    free(memory);
+    qnn_release(j->scratch);
+    qnn_release(memory);
     return failed;
 }
 

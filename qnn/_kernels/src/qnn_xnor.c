@@ -2,8 +2,7 @@
    BIN-5). */
 #include "qnn_xnor.h"
 
-#include <stdlib.h>
-
+#include "qnn_arena.h"
 #include "qnn_blocks.h"
 
 static inline int popcount(uint64_t v)
@@ -108,7 +107,7 @@ static void xnor_block(void *context, int64_t begin, int64_t end, int worker)
 /* b with the pad bits of every pixel's (or row's) last word cleared; NULL without memory. */
 static uint64_t *masked_copy(const uint64_t *b, int64_t words, int64_t every, uint64_t mask)
 {
-    uint64_t *copy = malloc((size_t)words * sizeof *copy + 1);
+    uint64_t *copy = qnn_allocate((int64_t)((size_t)words * sizeof *copy + 1));
     if (copy)
         for (int64_t i = 0; i < words; i++)
             copy[i] = i % every == every - 1 ? b[i] & mask : b[i];
@@ -121,12 +120,12 @@ static int run(job *j, int64_t items, int64_t words, qnn_how how, qnn_task *bloc
     int64_t grain = (1 << 16) / (j->rows * j->words + 1) + 1, count = (items + grain - 1) / grain;
     int threads = how.threads < QNN_WORKERS ? how.threads : QNN_WORKERS, workers = qnn_workers(count, threads);
     j->scratch_words = words + 8;
-    j->scratch = malloc((size_t)workers * (size_t)j->scratch_words * sizeof *j->scratch);
+    j->scratch = qnn_allocate((int64_t)((size_t)workers * (size_t)j->scratch_words * sizeof *j->scratch));
     if (!j->scratch)
         return 1;
     qnn_blocks blocks = {0, j, items, grain, 0};
     qnn_parallel(count, workers, block, &blocks);
-    free(j->scratch);
+    qnn_release(j->scratch);
     return 0;
 }
 
@@ -140,7 +139,7 @@ int qnn_xnor_gemm(const uint64_t *a, const uint64_t *b, int64_t m, int64_t n, in
     uint64_t *weights = masked_copy(b, n * words, words, qnn_last_mask(k));
     job j = {.a = a, .b = weights, .avx2 = how.avx2, .rows = n, .k = k, .words = words, .y = y};
     int failed = !weights || run(&j, m, words, how, xnor_block);
-    free(weights);
+    qnn_release(weights);
     return failed;
 }
 
@@ -159,7 +158,7 @@ int qnn_xnor_conv2d(const qnn_window *window, const uint64_t *x, const uint64_t 
              .fill = pad ? ~(uint64_t)0 : 0,
              .y = y};
     int failed = !weights || run(&j, window->images * window->oh * window->ow, words, how, xnor_block);
-    free(weights);
+    qnn_release(weights);
     return failed;
 }
 
