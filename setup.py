@@ -60,6 +60,7 @@ ELEMENTWISE = (
     "qnn_normalize.c",
     "qnn_channel.c",
     "qnn_simple.c",
+    "qnn_update.c",
     "qnn_pool.c",
     "qnn_shift.c",
     "qnn_xnor.c",
@@ -144,6 +145,7 @@ class BuildExt(build_ext):
         # No -march=native: a wheel must run anywhere; instruction sets are chosen per function and at run time.
         # No fast-math, and no contraction of a*b+c: float32 steps are part of the bit promise.
         compile_args = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fvisibility=hidden"]
+        compile_args.append("-fno-math-errno")  # a square root then needs no call; its bits are the same
         link_args: list[str] = []
         sanitizers = os.environ.get("QNN_SANITIZE", "")
         if flag("QNN_DEBUG"):

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qnn.numerics import DFP, scale_by_power, to_float32_once
+from qnn import _kernels
+from qnn.numerics import DFP
 
 Array = NDArray[np.float32] | DFP
 
@@ -44,7 +45,7 @@ class ExactSum:
 
     def to_float32(self) -> NDArray[np.float32]:
         """The gradient as float32."""
-        return scale_by_power(to_float32_once(self.ints), self.exponent)
+        return np.asarray(_kernels.call("ints_to_float32", self.ints, self.exponent))
 
 
 def _largest(ints: NDArray[Any]) -> int:

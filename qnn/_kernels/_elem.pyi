@@ -34,6 +34,30 @@ def relu(avx2: int, x: Ints) -> Ints: ...
 def clip_ints(avx2: int, x: Ints, lo: int, hi: int) -> Ints: ...
 def relu_grad(avx2: int, g: Ints, y: Ints) -> Ints: ...
 def noise_u16(avx2: int, noise: Noise, count: int) -> NDArray[np.uint16]: ...
+def ints_to_float32(avx2: int, ints: Ints, exponent: int) -> Float32: ...
+def sgd(
+    avx2: int,
+    w: Float32,
+    g: Float32,
+    velocity: Float32,
+    lr: float,
+    momentum: float = ...,
+    weight_decay: float = ...,
+    nesterov: bool = ...,
+) -> tuple[Float32, Float32]: ...
+def adam(
+    avx2: int,
+    w: Float32,
+    g: Float32,
+    m: Float32,
+    v: Float32,
+    step: int,
+    lr: float,
+    beta1: float = ...,
+    beta2: float = ...,
+    eps: float = ...,
+    weight_decay: float = ...,
+) -> tuple[Float32, Float32, Float32]: ...
 def max_pool(avx2: int, x: Ints, kernel: Pair, stride: Pair, padding: Pair = ...) -> tuple[Ints, NDArray[np.int32]]: ...
 def max_pool_grad(
     avx2: int,

@@ -12,6 +12,7 @@ import numpy as _np
 cimport numpy as cnp
 
 from qnn.numerics.dfp import Target as _Target
+from qnn.numerics.elementary import power64 as _power64
 from qnn.numerics.exponent import Counts as _Counts
 from qnn.numerics.mac import conv_output_hw as _conv_output_hw
 from qnn.numerics.noise import Noise as _Noise
@@ -66,6 +67,17 @@ cdef extern from "qnn_elem.h" nogil:
     void qnn_int_range(const void *x, int bytes, int64_t n, qnn_how how, int64_t *low, int64_t *high) noexcept
     int64_t qnn_float_range(const float *x, int64_t n, qnn_how how, float *low, float *high) noexcept
     void qnn_noise_tensor(const qnn_target *t, int64_t n, qnn_how how, uint16_t *out) noexcept
+    ctypedef struct qnn_sgd:
+        float rate, momentum, weight_decay
+        int nesterov
+    ctypedef struct qnn_adam:
+        float rate, beta1, take1, beta2, take2, correct1, correct2, epsilon, weight_decay
+    int64_t qnn_sgd_step(const qnn_sgd *how_to, const float *w, const float *g, const float *velocity, int64_t n,
+                         qnn_how how, float *w_out, float *velocity_out) noexcept
+    int64_t qnn_adam_step(const qnn_adam *how_to, const float *w, const float *g, const float *first,
+                          const float *second, int64_t n, qnn_how how, float *w_out, float *first_out,
+                          float *second_out) noexcept
+    void qnn_to_float32(const void *ints, int bytes, int64_t n, double power, qnn_how how, float *out) noexcept
     void qnn_max_pool(const qnn_pool *p, const void *x, int bytes, qnn_how how, void *y, int32_t *index) noexcept
     void qnn_max_pool_grad(const qnn_pool *p, const void *g, int bytes, const int32_t *index, qnn_how how,
                            int32_t *dx) noexcept
@@ -87,7 +99,7 @@ cdef extern from "qnn_elem.h" nogil:
 OPERATIONS = (
     "quantize", "requantize", "add_requantize", "noise_u16", "int_range", "float_range", "channel_sums", "channel_dots",
     "normalize", "normalize_grad", "scale", "max_pool", "max_pool_grad", "sum_pool", "sum_pool_grad", "relu",
-    "relu_grad", "clip_ints", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
+    "relu_grad", "clip_ints", "sgd", "adam", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
 )
 
 cdef int _threads = 1
@@ -400,6 +412,67 @@ def noise_u16(int avx2, object noise, object count):
     with nogil:
         qnn_noise_tensor(&t, n, _how(avx2), <uint16_t *>out.data)
     return out
+
+
+# --- gradients and optimisers ---
+def ints_to_float32(int avx2, object ints, object exponent):
+    if not ((_is(ints, _INT32) or _is(ints, _INT64)) and -400 <= _operator.index(exponent) <= 400):
+        return _reference["ints_to_float32"](ints, exponent)
+    cdef cnp.ndarray flat = _dense(ints), out = _empty(ints.shape, _FLOAT32)
+    cdef int64_t n = ints.size
+    cdef double power = 2.0 ** _operator.index(exponent)
+    with nogil:
+        qnn_to_float32(flat.data, _bytes(flat), n, power, _how(avx2), <float *>out.data)
+    return out
+
+
+cdef bint _are_floats(object shape, tuple arrays) except -1:
+    """Whether all are float32 arrays of this shape."""
+    for array in arrays:
+        if not (_is(array, _FLOAT32) and array.shape == shape):
+            return False
+    return True
+
+
+def sgd(int avx2, object w, object g, object velocity, object lr, object momentum=0.0, object weight_decay=0.0,
+        object nesterov=False):
+    if not (isinstance(w, _np.ndarray) and _are_floats(w.shape, (w, g, velocity))):
+        return _reference["sgd"](w, g, velocity, lr, momentum, weight_decay, nesterov)
+    cdef cnp.ndarray dw = _dense(w), dg = _dense(g), dv = _dense(velocity)
+    cdef cnp.ndarray new = _empty(w.shape, _FLOAT32), speed = _empty(w.shape, _FLOAT32)
+    cdef qnn_sgd how_to
+    cdef int64_t n = w.size, bad
+    how_to.rate, how_to.momentum = _np.float32(lr), _np.float32(momentum)
+    how_to.weight_decay, how_to.nesterov = _np.float32(weight_decay), bool(nesterov)
+    with nogil:
+        bad = qnn_sgd_step(&how_to, <float *>dw.data, <float *>dg.data, <float *>dv.data, n, _how(avx2),
+                           <float *>new.data, <float *>speed.data)
+    if bad:
+        return _reference["sgd"](w, g, velocity, lr, momentum, weight_decay, nesterov)
+    return new, speed
+
+
+def adam(int avx2, object w, object g, object m, object v, object step, object lr, object beta1=0.9, object beta2=0.999,
+         object eps=1e-8, object weight_decay=0.0):
+    if not (isinstance(w, _np.ndarray) and _are_floats(w.shape, (w, g, m, v)) and step >= 1 and 0 <= beta1 < 1
+            and 0 <= beta2 < 1):
+        return _reference["adam"](w, g, m, v, step, lr, beta1, beta2, eps, weight_decay)
+    cdef cnp.ndarray dw = _dense(w), dg = _dense(g), dm = _dense(m), dv = _dense(v)
+    cdef cnp.ndarray new = _empty(w.shape, _FLOAT32), first = _empty(w.shape, _FLOAT32)
+    cdef cnp.ndarray second = _empty(w.shape, _FLOAT32)
+    cdef qnn_adam a
+    cdef int64_t n = w.size, bad
+    a.rate, a.epsilon, a.weight_decay = _np.float32(lr), _np.float32(eps), _np.float32(weight_decay)
+    a.beta1, a.beta2 = _np.float32(beta1), _np.float32(beta2)
+    a.take1, a.take2 = _np.float32(1.0 - beta1), _np.float32(1.0 - beta2)
+    a.correct1 = _np.float32(1.0 - _power64(beta1, step))
+    a.correct2 = _np.float32(1.0 - _power64(beta2, step))
+    with nogil:
+        bad = qnn_adam_step(&a, <float *>dw.data, <float *>dg.data, <float *>dm.data, <float *>dv.data, n, _how(avx2),
+                            <float *>new.data, <float *>first.data, <float *>second.data)
+    if bad:
+        return _reference["adam"](w, g, m, v, step, lr, beta1, beta2, eps, weight_decay)
+    return new, first, second
 
 
 # --- pooling ---

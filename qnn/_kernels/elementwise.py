@@ -104,6 +104,11 @@ def clip_ints(x: Ints, lo: int, hi: int) -> Ints:
     return np.clip(x, x.dtype.type(max(lo, info.min)), x.dtype.type(min(hi, info.max)))
 
 
+def ints_to_float32(ints: Ints, exponent: int) -> NDArray[np.float32]:
+    """Exact integers times ``2**exponent`` as float32, rounded once (clauses FLT-2 and FLT-3)."""
+    return numerics.scale_by_power(numerics.to_float32_once(ints), exponent)
+
+
 REFERENCE: dict[str, Callable[..., Any]] = {
     "quantize": numerics.quantize,
     "requantize": numerics.requantize,
@@ -123,6 +128,9 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "relu": relu,
     "relu_grad": relu_grad,
     "clip_ints": clip_ints,
+    "sgd": numerics.sgd,
+    "adam": numerics.adam,
+    "ints_to_float32": ints_to_float32,
     "shift_gemm": numerics.shift_gemm,
     "shift_conv2d": numerics.shift_conv2d,
     "xnor_gemm": numerics.xnor_gemm,

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from qnn import _kernels
 from qnn.numerics import DFP, align_bias
 from qnn.operation import ExactSum, Operation
-from qnn.ops.linear import column_sums
 from qnn.quantizer import Quantizer
 
 Float = NDArray[np.float32]
@@ -48,8 +47,8 @@ class ScaleInteger(Operation):
         dx = None
         if self.needs[0]:
             dx = self._emit(self.gradient, gradient.ints, None, gradient.exponent + self.gamma.exponent)
-        _, dots = _kernels.call("channel_dots", gradient.ints, self.x.ints)
-        return dx, ExactSum(np.asarray(dots), gradient.exponent + self.x.exponent), column_sums(gradient)
+        sums, dots = _kernels.call("channel_dots", gradient.ints, self.x.ints)
+        return dx, ExactSum(dots, gradient.exponent + self.x.exponent), ExactSum(sums, gradient.exponent)
 
     def _emit(self, site: Quantizer, ints: NDArray[Any], bias: NDArray[np.int64] | None, exponent: int) -> DFP:
         gamma = self.gamma.ints

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qnn import _kernels
 from qnn.errors import CheckpointError
-from qnn.numerics import update
 from qnn.tensor import Parameter
 
 Float32 = NDArray[np.float32]
@@ -161,7 +161,8 @@ class SGD(Optimizer):
     def _update(
         self, weight: Float32, gradient: Float32, state: tuple[Float32, ...], lr: float, weight_decay: float
     ) -> tuple[Float32, ...]:
-        return update.sgd(weight, gradient, state[0], lr, self.momentum, weight_decay, self.nesterov)
+        return _kernels.call(
+            "sgd", weight, gradient, state[0], lr, self.momentum, weight_decay, self.nesterov)
 
 
 class Adam(Optimizer):
@@ -212,8 +213,8 @@ class Adam(Optimizer):
         self, weight: Float32, gradient: Float32, state: tuple[Float32, ...], lr: float, weight_decay: float
     ) -> tuple[Float32, ...]:
         first, second = state
-        return update.adam(
-            weight, gradient, first, second, self.steps + 1, lr, self.beta1, self.beta2, self.epsilon, weight_decay
+        return _kernels.call(
+            "adam", weight, gradient, first, second, self.steps + 1, lr, self.beta1, self.beta2, self.epsilon, weight_decay
         )
 
 

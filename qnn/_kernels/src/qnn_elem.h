@@ -62,6 +62,21 @@ void qnn_int_range(const void *x, int bytes, int64_t n, qnn_how how, int64_t *lo
 int64_t qnn_float_range(const float *x, int64_t n, qnn_how how, float *low, float *high);
 void qnn_noise_tensor(const qnn_target *t, int64_t n, qnn_how how, uint16_t *out);
 
+/* --- qnn_update.c: steps of optimisers; each returns 0, or not 0 if a result is NaN or infinite --- */
+typedef struct {
+    float rate, momentum, weight_decay;
+    int nesterov;
+} qnn_sgd;
+typedef struct {
+    float rate, beta1, take1, beta2, take2, correct1, correct2, epsilon, weight_decay; /* take = 1 - beta */
+} qnn_adam;
+int64_t qnn_sgd_step(const qnn_sgd *how_to, const float *w, const float *g, const float *velocity, int64_t n,
+                     qnn_how how, float *w_out, float *velocity_out);
+int64_t qnn_adam_step(const qnn_adam *how_to, const float *w, const float *g, const float *first, const float *second,
+                      int64_t n, qnn_how how, float *w_out, float *first_out, float *second_out);
+/* Integers of 4 or 8 bytes to float32 (one rounding), times a power of two. */
+void qnn_to_float32(const void *ints, int bytes, int64_t n, double power, qnn_how how, float *out);
+
 /* --- qnn_pool.c --- */
 typedef struct {
     int64_t images, h, w, channels, oh, ow, kh, kw, stride_y, stride_x, pad_y, pad_x;
