@@ -62,6 +62,7 @@ ELEMENTWISE = (
     "qnn_simple.c",
     "qnn_update.c",
     "qnn_pool.c",
+    "qnn_pool_avx2.c",
     "qnn_shift.c",
     "qnn_xnor.c",
     "qnn_xnor_avx2.c",

@@ -81,6 +81,8 @@ cdef extern from "qnn_elem.h" nogil:
     void qnn_max_pool(const qnn_pool *p, const void *x, int bytes, qnn_how how, void *y, int32_t *index) noexcept
     void qnn_max_pool_grad(const qnn_pool *p, const void *g, int bytes, const int32_t *index, qnn_how how,
                            int32_t *dx) noexcept
+    void qnn_max_unpool(const qnn_pool *p, const void *g, int bytes, const int32_t *index, qnn_how how,
+                        void *dx) noexcept
     void qnn_sum_pool(const qnn_pool *p, const void *x, int bytes, qnn_how how, int32_t *y) noexcept
     void qnn_sum_pool_grad(const qnn_pool *p, const void *g, int bytes, qnn_how how, int32_t *dx) noexcept
     void qnn_pow2_weights(const uint8_t *packed, int bits, int64_t rows, int64_t k, int16_t *weights) noexcept
@@ -512,9 +514,14 @@ def max_pool_grad(int avx2, object g, object index, object input_shape, object k
     cdef qnn_pool p
     if not (_pools(&p, g, input_shape, kernel, stride, padding) and _is(index, _INT32) and index.shape == g.shape):
         return _reference["max_pool_grad"](g, index, input_shape, kernel, stride, padding)
-    cdef cnp.ndarray flat = _dense(g), winners = _dense(index), dx = _empty(tuple(input_shape), _np.int32)
+    cdef bint apart = p.stride_y >= p.kh and p.stride_x >= p.kw
+    cdef cnp.ndarray flat = _dense(g), winners = _dense(index)
+    cdef cnp.ndarray dx = _empty(tuple(input_shape), g.dtype if apart else _INT32)
     with nogil:
-        qnn_max_pool_grad(&p, flat.data, _bytes(flat), <int32_t *>winners.data, _how(avx2), <int32_t *>dx.data)
+        if apart:
+            qnn_max_unpool(&p, flat.data, _bytes(flat), <int32_t *>winners.data, _how(avx2), dx.data)
+        else:
+            qnn_max_pool_grad(&p, flat.data, _bytes(flat), <int32_t *>winners.data, _how(avx2), <int32_t *>dx.data)
     return dx
 
 

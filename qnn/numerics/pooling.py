@@ -46,14 +46,16 @@ def max_pool_grad(
 
     Returns
     -------
-    int32 array of shape ``input_shape`` (for float32 g: float32, windows added in row-major order of the place)
+    array of shape ``input_shape``: int32, or of g's type where windows do not overlap (each entry then is one g or 0);
+    for float32 g: float32, windows added in row-major order of the place
 
     Notes
     -----
     Bit-exactness: clause POOL-3; nothing may vary.
     """
     _check_grad(g.shape, pool_output_shape(input_shape, kernel, stride, padding))
-    dx = np.zeros(input_shape, _sum_dtype(g))
+    overlap = stride[0] < kernel[0] or stride[1] < kernel[1]
+    dx = np.zeros(input_shape, _sum_dtype(g) if overlap else g.dtype)
     for place, source, dest in _taps(input_shape, kernel, stride, padding):
         dx[source] += np.where(index[dest] == place, g[dest], g.dtype.type(0))
     return dx

@@ -69,7 +69,7 @@ class MaxPoolInteger(Operation):
             "max_pool_grad", gradient.ints, self.index, self.shape, self.kernel, self.stride, self.padding
         )
         if self.stride[0] >= self.kernel[0] and self.stride[1] >= self.kernel[1]:
-            return (DFP(sums.astype(gradient.ints.dtype), gradient.exponent, gradient.bits),)
+            return (DFP(sums, gradient.exponent, gradient.bits),)
         return (self.gradient.requantize(sums, gradient.exponent),)
 
 

@@ -84,6 +84,11 @@ typedef struct {
 /* x int8 or int16; kh * kw <= 255 */
 void qnn_max_pool(const qnn_pool *p, const void *x, int bytes, qnn_how how, void *y, int32_t *index);
 void qnn_max_pool_grad(const qnn_pool *p, const void *g, int bytes, const int32_t *index, qnn_how how, int32_t *dx);
+/* The same where windows do not overlap: each dx is one g or 0, and as wide as g. */
+void qnn_max_unpool(const qnn_pool *p, const void *g, int bytes, const int32_t *index, qnn_how how, void *dx);
+/* --- qnn_pool_avx2.c: part of a row (x and dx at the first row of the windows); return the first output not done --- */
+int64_t qnn_max_pool_row_avx2(const qnn_pool *p, const int8_t *x, int64_t begin, int8_t *y, int32_t *index);
+int64_t qnn_max_unpool_row_avx2(const qnn_pool *p, const int8_t *g, const int32_t *index, int8_t *dx);
 void qnn_sum_pool(const qnn_pool *p, const void *x, int bytes, qnn_how how, int32_t *y);
 void qnn_sum_pool_grad(const qnn_pool *p, const void *g, int bytes, qnn_how how, int32_t *dx);
 

@@ -119,14 +119,83 @@ static void rows_of_outputs(const job *j, int64_t begin, int64_t end, pixel_fn *
     }
 }
 
+/* Output columns begin .. end-1 of one row of outputs (rows run over all images). */
+static void columns_of_row(const job *j, int64_t row, int64_t begin, int64_t end, pixel_fn *pixel)
+{
+    const qnn_pool *p = &j->p;
+    span ys = make_span(row % p->oh, p->kh, p->stride_y, p->pad_y, p->h);
+    for (int64_t x = begin; x < end; x++)
+        pixel(j, row / p->oh, ys, make_span(x, p->kw, p->stride_x, p->pad_x, p->w), (row * p->ow + x) * p->channels);
+}
+
+/* Rows of int8 whose windows lie inside the input go the quick way as far as it leads. */
+static void max_row_s8_avx2(const job *j, int64_t row)
+{
+    const qnn_pool *p = &j->p;
+    span ys = make_span(row % p->oh, p->kh, p->stride_y, p->pad_y, p->h);
+    int64_t first = (p->pad_x + p->stride_x - 1) / p->stride_x, last = 0, out = row * p->ow * p->channels;
+    first = first < p->ow ? first : p->ow;
+    columns_of_row(j, row, 0, first, max_s8_avx2);
+    last = first;
+    if (ys.first == 0 && ys.last == p->kh && p->kh * p->kw <= 255)
+        last = qnn_max_pool_row_avx2(
+            p, (const int8_t *)j->x + (row / p->oh * p->h + ys.origin) * p->w * p->channels, first,
+            (int8_t *)j->y + out, j->index + out);
+    columns_of_row(j, row, last, p->ow, max_s8_avx2);
+}
+
 static void max_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
     const job *j = context;
     (void)tally;
-    if (j->bytes == 1)
-        rows_of_outputs(j, begin, end, j->avx2 ? max_s8_avx2 : max_s8_c);
+    if (j->bytes == 1 && j->avx2)
+        for (int64_t row = begin; row < end; row++)
+            max_row_s8_avx2(j, row);
+    else if (j->bytes == 1)
+        rows_of_outputs(j, begin, end, max_s8_c);
     else
         rows_of_outputs(j, begin, end, j->avx2 ? max_s16_avx2 : max_s16_c);
+}
+
+/* Sets the inputs of one window, which belong to no other. */
+#define UNPOOL_PIXEL(name, type)                                                                              \
+    QNN_BODY void name##_body(const job *j, int64_t image, span ys, span xs, int64_t out)                     \
+    {                                                                                                         \
+        const qnn_pool *p = &j->p;                                                                            \
+        const type *g = (const type *)j->x + out;                                                             \
+        const int32_t *winner = j->winner + out;                                                              \
+        for (int64_t ky = ys.first; ky < ys.last; ky++)                                                       \
+            for (int64_t kx = xs.first; kx < xs.last; kx++) {                                                 \
+                int64_t at = ((image * p->h + ys.origin + ky) * p->w + xs.origin + kx) * p->channels;         \
+                type *dx = (type *)j->y + at;                                                                 \
+                int32_t place = (int32_t)(ky * p->kw + kx);                                                   \
+                for (int64_t c = 0; c < p->channels; c++)                                                     \
+                    dx[c] = (type)(g[c] & -(winner[c] == place));                                             \
+            }                                                                                                 \
+    }                                                                                                         \
+    QNN_TWICE(name, (const job *j, int64_t image, span ys, span xs, int64_t out), (j, image, ys, xs, out))
+
+UNPOOL_PIXEL(unpool_s8, int8_t)
+UNPOOL_PIXEL(unpool_s16, int16_t)
+
+static void unpool_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
+{
+    const job *j = context;
+    const qnn_pool *p = &j->p;
+    int64_t size = p->h * p->w * p->channels;
+    int quick = j->avx2 && j->bytes == 1 && p->kh * p->kw <= 127 && p->stride_x == p->kw && p->pad_x == 0 &&
+                p->pad_y == 0;
+    pixel_fn *pixel = j->bytes == 1 ? (j->avx2 ? unpool_s8_avx2 : unpool_s8_c)
+                                    : (j->avx2 ? unpool_s16_avx2 : unpool_s16_c);
+    (void)tally;
+    memset((char *)j->y + begin * size * j->bytes, 0, (size_t)((end - begin) * size * j->bytes));
+    for (int64_t row = begin * p->oh; row < end * p->oh; row++) {
+        int64_t out = row * p->ow * p->channels, done = 0;
+        int64_t top = (row / p->oh * p->h + row % p->oh * p->stride_y) * p->w * p->channels;
+        if (quick)
+            done = qnn_max_unpool_row_avx2(p, (const int8_t *)j->x + out, j->winner + out, (int8_t *)j->y + top);
+        columns_of_row(j, row, done, p->ow, pixel);
+    }
 }
 
 static void sum_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
@@ -162,6 +231,12 @@ void qnn_max_pool_grad(const qnn_pool *p, const void *g, int bytes, const int32_
 {
     job j = {.p = *p, .x = g, .bytes = bytes, .avx2 = how.avx2, .winner = index, .y = dx};
     qnn_run_blocks(p->images, qnn_row_grain(p->h * p->w * p->channels), how, grad_block, &j);
+}
+
+void qnn_max_unpool(const qnn_pool *p, const void *g, int bytes, const int32_t *index, qnn_how how, void *dx)
+{
+    job j = {.p = *p, .x = g, .bytes = bytes, .avx2 = how.avx2, .winner = index, .y = dx};
+    qnn_run_blocks(p->images, qnn_row_grain(p->h * p->w * p->channels), how, unpool_block, &j);
 }
 
 void qnn_sum_pool_grad(const qnn_pool *p, const void *g, int bytes, qnn_how how, int32_t *dx)
