@@ -20,7 +20,7 @@ typedef struct {
     int64_t rows, columns, column_blocks, step;   /* tiles of a block, and how many of them go through at a time */
     int16_t *packed;                              /* [panels][points][pairs][16][2] */
     char *scratch;                                /* one part per worker: four rows of input at 0, then these */
-    int64_t scratch_bytes, data_at, sums_at, dense_at, pointers_at;
+    int64_t scratch_bytes, data_at, sums_at, dense_at;
     qnn_counts *counts;
     int gradient;
 } job;
@@ -31,7 +31,6 @@ typedef struct {
     int16_t *data;    /* [step][points][in_padded] */
     int32_t *sums;    /* [step][points][16] */
     int32_t *dense;   /* [2 rows][2 columns][out_padded] */
-    const int16_t **pointers;
     int64_t row0, row1, x0, x1; /* rows of tiles over all images, columns of tiles */
 } block;
 
@@ -63,12 +62,8 @@ static void transform(const job *j, const block *b, int64_t first, int64_t end)
 static void multiply(const job *j, const block *b, int64_t panel, int64_t first, int64_t end)
 {
     int64_t pairs = (j->in_c + 1) / 2, columns = b->x1 - b->x0, row = 2 * columns * j->out_padded, run;
-    for (int64_t point = 0; point < QNN_WINO_POINTS; point++) {
-        const qnn_segment segment = {point * j->in_padded, pairs};
-        j->isa->panel(b->pointers, end - first, 2, &segment, 1,
-                      j->packed + (panel * QNN_WINO_POINTS + point) * pairs * 2 * QNN_PANEL,
-                      b->sums + point * QNN_PANEL, QNN_WINO_POINTS * QNN_PANEL, 0);
-    }
+    j->isa->winograd->products(b->data, j->in_padded, pairs, j->packed + panel * QNN_WINO_POINTS * pairs * 2 * QNN_PANEL,
+                               end - first, b->sums);
     const int32_t *sums = b->sums;
     for (int64_t t = first; t < end; t += run, sums += run * QNN_WINO_POINTS * QNN_PANEL) {
         int64_t column = t % columns;
@@ -103,8 +98,7 @@ static block block_of(const job *j, int64_t index, int worker)
     block b = {.input = (int8_t *)s,
                .data = (int16_t *)(void *)(s + j->data_at),
                .sums = (int32_t *)(void *)(s + j->sums_at),
-               .dense = (int32_t *)(void *)(s + j->dense_at),
-               .pointers = (const int16_t **)(void *)(s + j->pointers_at)};
+               .dense = (int32_t *)(void *)(s + j->dense_at)};
     b.row0 = index / j->column_blocks * j->rows;
     b.row1 = qnn_min(b.row0 + j->rows, j->images * j->tile_rows);
     b.x0 = index % j->column_blocks * j->columns;
@@ -118,8 +112,6 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     const block b = block_of(j, begin, worker);
     int64_t tiles = (b.row1 - b.row0) * (b.x1 - b.x0), width = qnn_min(2 * b.x1, j->out_w) - 2 * b.x0;
     (void)end;
-    for (int64_t t = 0; t < j->step; t++)
-        b.pointers[t] = b.data + t * QNN_WINO_POINTS * j->in_padded;
     for (int64_t t = 0; t < tiles; t += j->step) {
         transform(j, &b, t, qnn_min(t + j->step, tiles));
         for (int64_t p = 0; p < j->panels; p++)
@@ -213,8 +205,7 @@ static void lay_out(job *j, int threads)
     j->data_at = qnn_lines(4 * (2 * j->columns + 2) * j->in_padded);
     j->sums_at = j->data_at + qnn_lines(j->step * QNN_WINO_POINTS * j->in_padded * 2);
     j->dense_at = j->sums_at + qnn_lines(j->step * QNN_WINO_POINTS * QNN_PANEL * 4);
-    j->pointers_at = j->dense_at + qnn_lines(4 * tiles * j->out_padded * 4);
-    j->scratch_bytes = j->pointers_at + qnn_lines(j->step * (int64_t)sizeof(void *));
+    j->scratch_bytes = j->dense_at + qnn_lines(4 * tiles * j->out_padded * 4);
 }
 
 static int run(job *j, int threads, qnn_counts *counts)
@@ -242,15 +233,21 @@ static int run(job *j, int threads, qnn_counts *counts)
     return done ? 0 : -1;
 }
 
+static int fits(const qnn_isa *isa, const qnn_conv_shape *s, int first_bytes, int second_bytes)
+{
+    return isa->winograd && first_bytes == 1 && second_bytes == 1 && s->groups == 1 && s->kh == 3 && s->kw == 3 &&
+           s->stride_y == 1 && s->stride_x == 1 && s->dilation_y == 1 && s->dilation_x == 1;
+}
+
 int qnn_winograd_takes(const qnn_isa *isa, const qnn_conv_shape *s, int x_bytes, int w_bytes, int gradient)
 {
     int64_t in_c = gradient ? s->filters : s->channels, out_c = gradient ? s->channels : s->filters;
-    if (!isa->winograd || x_bytes != 1 || w_bytes != 1 || s->groups != 1 || s->kh != 3 || s->kw != 3 ||
-        s->stride_y != 1 || s->stride_x != 1 || s->dilation_y != 1 || s->dilation_x != 1)
-        return 0;
-    if (in_c > QNN_WINO_CHANNELS)
-        return 0;
-    return in_c >= 8 && out_c >= 8;
+    return fits(isa, s, x_bytes, w_bytes) && in_c <= QNN_WINO_CHANNELS && in_c >= 8 && out_c >= 8;
+}
+
+int qnn_winograd_takes_weight_grad(const qnn_isa *isa, const qnn_conv_shape *s, int x_bytes, int g_bytes)
+{
+    return fits(isa, s, x_bytes, g_bytes) && s->channels >= 8 && s->filters >= 8;
 }
 
 int qnn_winograd_conv2d(const qnn_isa *isa, const qnn_conv_shape *s, const void *x, const void *weights, int gradient,

@@ -47,8 +47,17 @@ struct qnn_winograd {
     void (*data)(const int8_t *source, int64_t row, int64_t channels, int64_t tiles, int16_t *out);
     /* out[point][lane] = G w G' of QNN_WINO_LANES channels; tap k lies at taps[k]. */
     void (*weights)(const int8_t *const taps[9], int16_t *out);
+    /* sums[t][point][column] = products of data[t][point][channel] and packed[point][pair][column][2], one panel. */
+    void (*products)(const int16_t *data, int64_t channels, int64_t pairs, const int16_t *packed, int64_t tiles,
+                     int32_t *sums);
     /* The 2 x 2 pixels of tile t, 16 columns each, from sums[t][point][column]; pixels lie `pixel` elements apart. */
     void (*result)(const int32_t *sums, int64_t tiles, int64_t row, int64_t pixel, int32_t *out);
+    /* out[pair * stride + (point, channel, tile of the pair)] = B d B' of pairs of neighbouring tiles. */
+    void (*data_pairs)(const int8_t *source, int64_t row, int64_t channels, int64_t pairs, int64_t stride,
+                       int16_t *out);
+    /* out[point * point_stride + panel * panel_stride + (pair, column, tile)] = G2 g G2' of 2 x 2 pixels. */
+    void (*grad_pairs)(const int8_t *source, int64_t row, int64_t channels, int64_t pairs, int64_t point_stride,
+                       int64_t panel_stride, int16_t *out);
 };
 
 /* A region of a picture with zeros around: pixels x0 .. x0+width-1 of row y of an image [h, w, channels], as rows of
@@ -82,8 +91,11 @@ extern const struct qnn_winograd qnn_winograd_avx2; /* defined where qnn_isa_avx
 
 /* Whether the convolution (or its input gradient) is one that these take and that they make faster. */
 int qnn_winograd_takes(const qnn_isa *isa, const qnn_conv_shape *shape, int x_bytes, int w_bytes, int gradient);
+int qnn_winograd_takes_weight_grad(const qnn_isa *isa, const qnn_conv_shape *shape, int x_bytes, int g_bytes);
 /* As qnn_conv2d and, with `gradient`, as qnn_conv2d_input_grad, of int8 and int8. */
 int qnn_winograd_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, const void *weights,
                         int gradient, const qnn_output *output, int threads, qnn_counts *counts);
+int qnn_winograd_weight_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, const void *g, int wide,
+                             void *out, int threads);
 
 #endif

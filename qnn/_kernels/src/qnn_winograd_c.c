@@ -33,6 +33,44 @@ static void data_c(const int8_t *source, int64_t row, int64_t channels, int64_t 
         }
 }
 
+static void data_pairs_c(const int8_t *source, int64_t row, int64_t channels, int64_t pairs, int64_t stride,
+                         int16_t *out)
+{
+    for (int64_t t = 0; t < 2 * pairs; t++, source += 2 * channels)
+        for (int64_t c = 0; c < channels; c++) {
+            int16_t point[QNN_WINO_POINTS], *to = out + t / 2 * stride + 2 * c + t % 2;
+            data_points(source + c, row, channels, point);
+            for (int p = 0; p < QNN_WINO_POINTS; p++)
+                to[p * channels * 2] = point[p];
+        }
+}
+
+/* G2 applied to two numbers. */
+QNN_INLINE void grad_points(int first, int second, int out[4])
+{
+    out[0] = 2 * first;
+    out[1] = first + second;
+    out[2] = first - second;
+    out[3] = 2 * second;
+}
+
+static void grad_pairs_c(const int8_t *source, int64_t row, int64_t channels, int64_t pairs, int64_t point_stride,
+                         int64_t panel_stride, int16_t *out)
+{
+    for (int64_t t = 0; t < 2 * pairs; t++, source += 2 * channels)
+        for (int64_t c = 0; c < channels; c++) {
+            int16_t *to = out + c / QNN_PANEL * panel_stride + t / 2 * 2 * QNN_PANEL + c % QNN_PANEL * 2 + t % 2;
+            int half[2][4], point[4];
+            for (int x = 0; x < 2; x++)
+                grad_points(source[x * channels + c], source[row + x * channels + c], half[x]);
+            for (int y = 0; y < 4; y++) {
+                grad_points(half[0][y], half[1][y], point);
+                for (int x = 0; x < 4; x++)
+                    to[(4 * y + x) * point_stride] = (int16_t)point[x];
+            }
+        }
+}
+
 /* G applied to three numbers. */
 QNN_INLINE void weight_points(int first, int second, int third, int out[4])
 {
@@ -52,6 +90,21 @@ static void weights_c(const int8_t *const taps[9], int16_t *out)
             weight_points(half[0][x], half[1][x], half[2][x], point);
             for (int y = 0; y < 4; y++)
                 out[(4 * y + x) * QNN_WINO_LANES + c] = (int16_t)point[y];
+        }
+    }
+}
+
+/* Two tiles at a time, in the form that compilers multiply 16-bit vectors in (see panel_rows in qnn_gemm_tile_c.c). */
+static void products_c(const int16_t *data, int64_t channels, int64_t pairs, const int16_t *packed, int64_t tiles,
+                       int32_t *sums)
+{
+    const qnn_isa *isa = qnn_isa_c();
+    for (int64_t t = 0; t < tiles; t += 2, data += 2 * QNN_WINO_POINTS * channels) {
+        const int16_t *rows[2] = {data, data + QNN_WINO_POINTS * channels};
+        for (int64_t point = 0; point < QNN_WINO_POINTS; point++) {
+            const qnn_segment segment = {point * channels, pairs};
+            isa->panel(rows, t + 1 < tiles ? 2 : 1, 2, &segment, 1, packed + point * pairs * 2 * QNN_PANEL,
+                       sums + (t * QNN_WINO_POINTS + point) * QNN_PANEL, QNN_WINO_POINTS * QNN_PANEL, 0);
         }
     }
 }
@@ -77,4 +130,4 @@ static void result_c(const int32_t *sums, int64_t tiles, int64_t row, int64_t pi
         }
 }
 
-const struct qnn_winograd qnn_winograd_c = {data_c, weights_c, result_c};
+const struct qnn_winograd qnn_winograd_c = {data_c, weights_c, products_c, result_c, data_pairs_c, grad_pairs_c};
