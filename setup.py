@@ -52,6 +52,10 @@ MAC = (
     "qnn_conv.c",
     "qnn_conv_plan.c",
     "qnn_conv_weight.c",
+    "qnn_winograd.c",
+    "qnn_winograd_weight.c",
+    "qnn_winograd_c.c",
+    "qnn_winograd_avx2.c",
 )
 ELEMENTWISE = (
     "qnn_requantize.c",

@@ -10,6 +10,7 @@
 
 #include "qnn_conv_plan.h"
 #include "qnn_parallel.h"
+#include "qnn_winograd.h"
 
 enum { POSITIONS = 256, WIDE_ROW = 512, SCRATCH = 1 << 16, SLACK = 32 };
 
@@ -212,6 +213,8 @@ int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *s, const vo
     j.sums_rows = j.taps * j.in_group;
     if (j.sums_rows * s->filters == 0)
         return 0;
+    if (qnn_winograd_takes_weight_grad(isa, s, x_bytes, g_bytes))
+        return qnn_winograd_weight_grad(isa, s, x, g, wide, out, threads);
     j.panels = qnn_panels(&j.layout, j.out_group);
     j.sums_stride = j.panels * QNN_PANEL;
     j.sums_bytes = s->groups * j.sums_rows * j.sums_stride * 4;

@@ -50,6 +50,7 @@ typedef struct {
     qnn_interleave_fn *interleave;
     qnn_requantize_rows_s32_fn *requantize_s32;
     qnn_requantize_rows_s64_fn *requantize_s64;
+    const struct qnn_winograd *winograd; /* transforms of 3 x 3 convolutions (qnn_winograd.h), or NULL: not offered */
 } qnn_isa;
 
 const qnn_isa *qnn_isa_c(void);

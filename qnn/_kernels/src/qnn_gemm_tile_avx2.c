@@ -5,6 +5,7 @@
 #include "qnn_cpu.h"
 #include "qnn_gemm.h"
 #include "qnn_gemm_pack.h"
+#include "qnn_winograd.h"
 
 #if QNN_X86
 #include <immintrin.h>
@@ -160,7 +161,7 @@ const qnn_isa *qnn_isa_avx2(void)
     static const qnn_isa isa = {
         panel_avx2,      pack_rows_avx2,  pack_columns_avx2,
         widen_avx2,      interleave_avx2, qnn_requantize_rows_s32_avx2,
-        qnn_requantize_rows_s64_avx2,
+        qnn_requantize_rows_s64_avx2, &qnn_winograd_avx2,
     };
     return &isa;
 }

@@ -3,6 +3,7 @@
 
 #include "qnn_gemm.h"
 #include "qnn_gemm_pack.h"
+#include "qnn_winograd.h"
 
 /* Two rows at a time. Even and odd members of the pairs are summed apart and each row's pair is spread over a whole
    vector, because in this form compilers use their 16-bit vector multiplication (three times as fast as the obvious
@@ -78,6 +79,7 @@ const qnn_isa *qnn_isa_c(void)
 {
     static const qnn_isa isa = {
         panel_c, pack_rows_c, pack_columns_c, widen_c, interleave_c, qnn_requantize_rows_s32, qnn_requantize_rows_s64,
+        &qnn_winograd_c,
     };
     return &isa;
 }
