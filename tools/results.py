@@ -2,7 +2,7 @@
 
 ``python tools/results.py run [NAME ...]``, then ``python tools/results.py table``. Each run is a ``qnn train`` process
 on one core with its own folder under --runs, resumed if it was cut short and skipped if it is done. ``table``
-prints the Markdown and writes docs/results.json from the finished runs.
+prints the Markdown and brings docs/results.json up to date from the finished runs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+RECORD = ROOT / "docs" / "results.json"
 NEAREST_GRADIENTS = "dfp(w=8, a=8, g=8, g_rounding=nearest_down)"
 LFSR_GRADIENTS = "dfp(w=8, a=8, g=8, noise=lfsr16)"
 RECIPES = {"fp32": "fp32", "dfp8": "dfp8", "dfp8-nr": NEAREST_GRADIENTS, "dfp8-lfsr": LFSR_GRADIENTS}
@@ -38,7 +39,15 @@ class Experiment:
 EXPERIMENTS = (
     Experiment(
         "mnist-lenet5",
-        {"data": "mnist", "model": "lenet5", "epochs": 5, "batch_size": 32, "lr": 0.03, "weight_decay": 5e-4},
+        {
+            "data": "mnist",
+            "model": "lenet5",
+            "epochs": 5,
+            "batch_size": 64,
+            "optimizer": "adam",
+            "lr": 0.002,
+            "weight_decay": 0.0,
+        },
         ("fp32", "dfp8", "dfp8-nr"),
         "dfp8 at least 99.0 %, gap at most 0.2",
     ),
@@ -93,16 +102,31 @@ def run_one(experiment: Experiment, recipe: str, seed: int, runs: Path) -> None:
 
 
 def collect(runs: Path) -> list[dict[str, Any]]:
-    """Finished runs as rows."""
+    """Finished runs as rows; where a run is not in the folder, the row on record if it had the same settings."""
+    recorded = {
+        (row["experiment"], row["recipe"], row["seed"]): row
+        for row in (json.loads(RECORD.read_text()) if RECORD.exists() else [])
+    }
     rows = []
     for experiment in EXPERIMENTS:
         for recipe in experiment.recipes:
             for seed in SEEDS:
                 file = runs / f"{experiment.name}-{recipe}-{seed}" / "result.json"
+                row = recorded.get((experiment.name, recipe, seed))
                 if file.exists():
                     result = json.loads(file.read_text())
-                    kept = {k: result[k] for k in ("test_accuracy", "digest", "epochs", "images_per_second", "kernels")}
-                    rows.append({"experiment": experiment.name, "recipe": recipe, "seed": seed, **kept})
+                    kept = {k: result[k] for k in ("test_accuracy", "digest", "epochs", "kernels")}
+                    rows.append(
+                        {
+                            "experiment": experiment.name,
+                            "recipe": recipe,
+                            "seed": seed,
+                            "settings": experiment.settings,
+                            **kept,
+                        }
+                    )
+                elif row and row["settings"] == experiment.settings:
+                    rows.append(row)
     return rows
 
 
@@ -140,7 +164,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             )
 
         s = experiment.settings
-        what = f"{s['data']} {s['model']}, {s['epochs']} epochs, batch {s['batch_size']}, lr {s['lr']} cosine"
+        method = f"{s.get('optimizer', 'sgd').replace('sgd', 'SGD').replace('adam', 'Adam')}, lr {s['lr']} cosine"
+        what = f"{s['data']} {s['model']}, {s['epochs']} epochs, batch {s['batch_size']}, {method}"
         cells = [cell(list(found[r].values())) for r in ("fp32", "dfp8", "dfp8-nr")]
         line = [what, cells[0], cells[1], gap("dfp8"), cells[2], gap("dfp8-nr"), experiment.goal]
         lines.append(f"| {' | '.join(line)} |")
@@ -162,10 +187,7 @@ def main() -> int:
         parser.error(f"got {sorted(unknown)}; experiments are {', '.join(e.name for e in EXPERIMENTS)}")
     if options.what == "table":
         rows = collect(options.runs)
-        if rows:
-            (ROOT / "docs" / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
-        else:
-            rows = json.loads((ROOT / "docs" / "results.json").read_text())
+        RECORD.write_text(json.dumps(rows, indent=1) + "\n")
         print(table(rows))
         return 0
     options.runs.mkdir(parents=True, exist_ok=True)
