@@ -124,13 +124,18 @@ def is_recording() -> bool:
     return _State.recording
 
 
-@contextlib.contextmanager
-def module_scope(name: str) -> Iterator[None]:
+class module_scope:  # noqa: N801 - used as a function; a class, since it surrounds every operation of every step
     """Name the module whose operations run inside the block (used by messages and traces)."""
-    _State.module_path.append(name)
-    try:
-        yield
-    finally:
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        _State.module_path.append(self.name)
+
+    def __exit__(self, *error: object) -> None:
         _State.module_path.pop()
 
 

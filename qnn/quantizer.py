@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -189,7 +190,7 @@ class Quantizer:
     def _record(self, counts: Counts, shape: tuple[int, ...]) -> None:
         if self.training:
             self._pending = counts if self._pending is None else self._pending + counts
-            self._used += int(np.prod(shape, dtype=np.int64))
+            self._used += math.prod(shape)
 
     def first_of_range(
         self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None

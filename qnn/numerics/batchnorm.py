@@ -108,8 +108,8 @@ def bn_statistics(s1: NDArray[np.int64], s2: NDArray[np.int64], count: int, expo
     eps32 = _positive_eps(eps)
     n = to_float32_once(count)
     mean_q = to_float32_once(s1) / n
-    spread = [count * int(b) - int(a) * int(a) for a, b in zip(s1, s2, strict=True)]
-    var = scale_by_power(_from_integers(spread) / (n * n), 2 * exponent)
+    spread = _difference_of_products(np.full_like(s2, count), s2, s1, s1)
+    var = scale_by_power(spread / (n * n), 2 * exponent)
     if not np.isfinite(var).all():
         raise OverflowError(
             f"got a variance beyond float32 at exponent {exponent}; activations must stay far smaller; "
@@ -187,8 +187,7 @@ def bn_grad_coefficients(
     Bit-exactness: clause BN-6; nothing may vary.
     """
     n = to_float32_once(count)
-    cross = [count * int(c) - int(b) * int(a) for a, b, c in zip(s1, sg, sgx, strict=True)]
-    d = _from_integers(cross) / (n * n)
+    d = _difference_of_products(np.full_like(sgx, count), sgx, sg, s1) / (n * n)
     b = -(stats.inv_std * ((stats.k * stats.k) * d))
     c = -(stats.inv_std * (to_float32_once(sg) / n)) - (b * stats.mean_q)
     return scale_by_power(stats.inv_std, g_exponent), scale_by_power(b, g_exponent), scale_by_power(c, g_exponent)
@@ -241,10 +240,17 @@ def _flat(x: Ints, name: str) -> Ints:
     return x.reshape(-1, x.shape[-1]) if x.size else x.reshape(0, x.shape[-1])
 
 
-def _from_integers(values: list[int]) -> Float32:
-    exact = np.empty(len(values), object)
-    exact[:] = values
-    return to_float32_once(exact)
+def _difference_of_products(
+    a: NDArray[np.int64], b: NDArray[np.int64], c: NDArray[np.int64], d: NDArray[np.int64]
+) -> Float32:
+    """``a*b - c*d`` as exact integers, then one rounding; Python integers where int64 could be too small."""
+    if max(_largest(a) * _largest(b), _largest(c) * _largest(d)) >= 2**62:
+        a, b, c, d = (v.astype(object) for v in (a, b, c, d))
+    return to_float32_once(a * b - c * d)
+
+
+def _largest(values: NDArray[np.int64]) -> int:
+    return max(int(values.max()), -int(values.min())) if values.size else 0
 
 
 def _positive_eps(eps: float) -> np.float32:

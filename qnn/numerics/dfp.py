@@ -17,9 +17,12 @@ from .rounding import Rounding, noise_words, round_ratio, round_real, scale_exac
 _INT64_SAFE = 2**62
 
 
+_INT8, _INT16 = np.dtype(np.int8), np.dtype(np.int16)
+
+
 def storage_dtype(bits: int) -> np.dtype[Any]:
     """int8 up to 8 bits, int16 up to 16 (clause FMT-2)."""
-    return np.dtype(np.int8 if checked_bits(bits) <= 8 else np.int16)
+    return _INT8 if checked_bits(bits) <= 8 else _INT16
 
 
 def int_limits(bits: int) -> tuple[int, int]:

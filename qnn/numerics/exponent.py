@@ -84,7 +84,7 @@ def next_exponent(counts: Counts, exponent: int, r_max: float = 0.0) -> int:
         raise ValueError(f"got r_max {r_max}; allowed are 0 <= r_max < 1; the paper's value is 0")
     if counts.nonzero == 0:
         return exponent
-    allowed = Fraction(r_max) * counts.total
+    allowed = Fraction(r_max) * counts.total if r_max else 0
     if counts.overflow > allowed:
         return min(exponent + 1, EXP_MAX)
     if counts.overflow_double <= allowed:
