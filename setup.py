@@ -62,6 +62,7 @@ ELEMENTWISE = (
     "qnn_quantize.c",
     "qnn_quantize_avx2.c",
     "qnn_normalize.c",
+    "qnn_normalize_avx2.c",
     "qnn_channel.c",
     "qnn_simple.c",
     "qnn_update.c",

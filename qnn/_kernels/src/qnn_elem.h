@@ -50,6 +50,12 @@ int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int
                                   const float *b, const float *c, int64_t rows, int64_t cols, const qnn_target *t,
                                   qnn_how how, void *out, qnn_counts *counts);
 
+/* --- qnn_normalize_avx2.c: int8 to at most 8 bits; a, b, c are repeated along the part, g NULL: (x - a) * b --- */
+enum { QNN_NORMALIZE_MOST = 1024 }; /* elements of a part */
+int qnn_normalize_has_avx2(const qnn_target *t);
+int qnn_normalize_part_avx2(const int8_t *g, const int8_t *x, const float *a, const float *b, const float *c,
+                            int64_t index, int64_t m, const qnn_target *t, int8_t *out, qnn_counts *counts);
+
 /* --- qnn_channel.c: sums over rows of x[c] and x[c] * y[c] (sums of squares: y = x); fewer than 2^33 rows --- */
 int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how,
                      int64_t *sum, int64_t *dot);

@@ -20,8 +20,11 @@ typedef struct {
     int64_t cols;
     const qnn_target *target;
     int avx2;
+    int quick; /* qnn_normalize_avx2.c does it */
     char *out;
 } job;
+
+_Static_assert((int)QNN_PART <= (int)QNN_NORMALIZE_MOST, "a part must fit the noise of the quick way");
 
 QNN_BODY void to_float_body(const void *x, int bytes, int64_t n, float *out)
 {
@@ -88,6 +91,11 @@ static void normalize_block(const void *context, int64_t begin, int64_t end, qnn
             repeat(j->b, j->cols, at, m, k);
             filled = m;
         }
+        if (j->quick) {
+            tally->bad += qnn_normalize_part_avx2(0, (const int8_t *)j->x + at, mean, k, 0, at, m, j->target,
+                                                  (int8_t *)j->out + at, &tally->counts);
+            continue;
+        }
         (j->avx2 ? to_float_avx2 : to_float_c)((const char *)j->x + at * j->x_bytes, j->x_bytes, m, y);
         (j->avx2 ? normalize_avx2 : normalize_c)(mean, k, m, y);
         quantize_part(j, y, at, m, tally);
@@ -107,6 +115,11 @@ static void normalize_grad_block(const void *context, int64_t begin, int64_t end
             repeat(j->c, j->cols, at, m, c);
             filled = m;
         }
+        if (j->quick) {
+            tally->bad += qnn_normalize_part_avx2((const int8_t *)j->g + at, (const int8_t *)j->x + at, a, b, c, at, m,
+                                                  j->target, (int8_t *)j->out + at, &tally->counts);
+            continue;
+        }
         (j->avx2 ? to_float_avx2 : to_float_c)((const char *)j->g + at * j->g_bytes, j->g_bytes, m, y);
         (j->avx2 ? to_float_avx2 : to_float_c)((const char *)j->x + at * j->x_bytes, j->x_bytes, m, x);
         (j->avx2 ? normalize_grad_avx2 : normalize_grad_c)(a, b, c, x, m, y);
@@ -118,6 +131,7 @@ int64_t qnn_normalize_tensor(const void *x, int x_bytes, const float *mean, cons
                              const qnn_target *t, qnn_how how, void *out, qnn_counts *counts)
 {
     job j = {.x = x, .x_bytes = x_bytes, .a = mean, .b = k, .cols = cols, .target = t, .avx2 = how.avx2, .out = out};
+    j.quick = j.avx2 && x_bytes == 1 && qnn_normalize_has_avx2(t);
     if (rows < 1 || cols < 1)
         return 0;
     qnn_tally total = qnn_run_blocks(rows, qnn_row_grain(cols), how, normalize_block, &j);
@@ -140,6 +154,7 @@ int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int
              .target = t,
              .avx2 = how.avx2,
              .out = out};
+    j.quick = j.avx2 && x_bytes == 1 && g_bytes == 1 && qnn_normalize_has_avx2(t);
     if (rows < 1 || cols < 1)
         return 0;
     qnn_tally total = qnn_run_blocks(rows, qnn_row_grain(cols), how, normalize_grad_block, &j);

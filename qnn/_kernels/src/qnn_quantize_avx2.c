@@ -3,22 +3,12 @@
 #include <string.h>
 
 #include "qnn_elem.h"
-#include "qnn_narrow.h"
+#include "qnn_real_lanes.h"
 #include "qnn_noise.h"
 
 #if QNN_X86
 
 enum { CHUNK = 1024, STEP = QNN_NARROW_STEP };
-/* Rules of their own: the two that training uses, where scaling loses no bit. */
-enum { QUICK_DOWN = QNN_STOCHASTIC + 1, QUICK_STOCHASTIC };
-
-typedef struct {
-    __m256 scale, scale_16; /* 2^-e, and 2^(16 - e) */
-    qnn_narrow_limits limits;
-    qnn_narrow_counts counts;
-    __m256 bad; /* not 0 in lanes that saw NaN or infinity */
-} state;
-
 /* v + tail (tail: a mask of lanes that have one) over 2^16, rounded. The two sides of each tie rule as in RND-2: down =
    (ceil(x * 2^16) + 2^15 - 1) >> 16 and up = (floor(x * 2^16) + 2^15) >> 16 differ at ties only. */
 QNN_AVX2_INLINE __m256i round_16(__m256i v, __m256i tail, __m128i words, int rounding)
@@ -51,19 +41,14 @@ QNN_AVX2_INLINE __m256i round_16(__m256i v, __m256i tail, __m128i words, int rou
     }
 }
 
-QNN_AVX2_INLINE __m256 clamp(__m256 x, float limit)
-{
-    return _mm256_max_ps(_mm256_min_ps(x, _mm256_set1_ps(limit)), _mm256_set1_ps(-limit));
-}
-
 /* Any rule at any exponent. Beyond +-2^14 every format of up to 14 bits saturates, so the clamp changes nothing and the
    second product stays exact. */
-QNN_AVX2_INLINE qnn_rounded by_rule(__m256 x, __m128i words, int rounding, const state *k)
+QNN_AVX2_INLINE qnn_rounded by_rule(__m256 x, __m128i words, int rounding, const qnn_real_state *k)
 {
     const __m256i bits = _mm256_castps_si256(x);
     const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(INT32_MAX));
     const __m256i zero = _mm256_cmpeq_epi32(magnitude, _mm256_setzero_si256());
-    const __m256 step = _mm256_mul_ps(clamp(_mm256_mul_ps(x, k->scale), 16384.0f), _mm256_set1_ps(65536.0f));
+    const __m256 step = _mm256_mul_ps(qnn_clamp_lanes(_mm256_mul_ps(x, k->scale), 16384.0f), _mm256_set1_ps(65536.0f));
     const __m256 below = _mm256_floor_ps(step);
     __m256i v = _mm256_cvtps_epi32(below), tail = _mm256_castps_si256(_mm256_cmp_ps(below, step, _CMP_NEQ_OQ));
     /* A product below the normal range may have become 0; then the value is just above 0 (v 0 and a tail) or just below
@@ -75,50 +60,25 @@ QNN_AVX2_INLINE qnn_rounded by_rule(__m256 x, __m128i words, int rounding, const
     return r;
 }
 
-/* NEAREST_DOWN for e <= 0, where x * 2^-e is exact: the processor's rounding to the nearest, ties to even, differs at a
-   tie that it rounded up, and there only. */
-QNN_AVX2_INLINE qnn_rounded quick_down(__m256 x, const state *k)
+QNN_AVX2_INLINE qnn_rounded eight(__m256 x, __m128i words, int rounding, qnn_real_state *k)
 {
-    const __m256 step = clamp(_mm256_mul_ps(x, k->scale), 16384.0f);
-    const __m256i nearest = _mm256_cvtps_epi32(step);
-    const __m256 value = _mm256_cvtepi32_ps(nearest);
-    const __m256 tie = _mm256_cmp_ps(_mm256_sub_ps(value, step), _mm256_set1_ps(0.5f), _CMP_EQ_OQ);
-    const __m256 above = _mm256_cmp_ps(value, step, _CMP_GT_OQ);
-    qnn_rounded r = {_mm256_add_epi32(nearest, _mm256_castps_si256(tie)),
-                     _mm256_add_epi32(nearest, _mm256_castps_si256(above)),
-                     _mm256_castps_si256(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_EQ_OQ))};
-    return r;
-}
-
-/* STOCHASTIC for e <= 16, where x * 2^(16 - e) is exact or too large for every format. */
-QNN_AVX2_INLINE qnn_rounded quick_stochastic(__m256 x, __m128i words, const state *k)
-{
-    const __m256 step = clamp(_mm256_mul_ps(x, k->scale_16), 1073741824.0f);
-    const __m256i v = _mm256_cvtps_epi32(_mm256_floor_ps(step));
-    qnn_rounded r = {_mm256_srai_epi32(_mm256_add_epi32(v, _mm256_cvtepu16_epi32(words)), 16), _mm256_srai_epi32(v, 16),
-                     _mm256_castps_si256(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_EQ_OQ))};
-    return r;
-}
-
-QNN_AVX2_INLINE qnn_rounded eight(__m256 x, __m128i words, int rounding, state *k)
-{
-    k->bad = _mm256_or_ps(k->bad, _mm256_sub_ps(x, x)); /* 0 for every finite number, else NaN */
-    if (rounding == QUICK_DOWN)
-        return quick_down(x, k);
-    if (rounding == QUICK_STOCHASTIC)
-        return quick_stochastic(x, words, k);
+    qnn_watch(x, k);
+    if (rounding == QNN_QUICK_DOWN)
+        return qnn_quick_down(x, k);
+    if (rounding == QNN_QUICK_STOCHASTIC)
+        return qnn_quick_stochastic(x, words, k);
     return by_rule(x, words, rounding, k);
 }
 
 /* m values, a multiple of STEP. */
 QNN_AVX2_INLINE void steps(const float *x, const uint16_t *noise, int64_t m, int rounding, int bytes, void *out,
-                           state *k)
+                           qnn_real_state *k)
 {
     for (int64_t i = 0; i < m; i += STEP) {
         qnn_rounded y[4];
         for (int j = 0; j < 4; j++) {
             __m128i words = _mm_setzero_si128();
-            if (rounding == QNN_STOCHASTIC || rounding == QUICK_STOCHASTIC)
+            if (rounding == QNN_STOCHASTIC || rounding == QNN_QUICK_STOCHASTIC)
                 words = _mm_loadu_si128((const __m128i *)(const void *)(noise + i + 8 * j));
             y[j] = eight(_mm256_loadu_ps(x + i + 8 * j), words, rounding, k);
         }
@@ -132,7 +92,7 @@ QNN_AVX2_INLINE void steps(const float *x, const uint16_t *noise, int64_t m, int
         break
 
 QNN_AVX2 static void steps_by_rule(const float *x, const uint16_t *noise, int64_t m, int rounding, int bytes, void *out,
-                                   state *k)
+                                   qnn_real_state *k)
 {
     switch (rounding) {
         CASE(QNN_NEAREST_EVEN);
@@ -144,28 +104,17 @@ QNN_AVX2 static void steps_by_rule(const float *x, const uint16_t *noise, int64_
         CASE(QNN_CEIL);
         CASE(QNN_TRUNCATE);
         CASE(QNN_STOCHASTIC);
-        CASE(QUICK_DOWN);
-        CASE(QUICK_STOCHASTIC);
+        CASE(QNN_QUICK_DOWN);
+        CASE(QNN_QUICK_STOCHASTIC);
     }
-}
-
-QNN_AVX2_INLINE __m256 power_of_two(int exponent)
-{
-    return _mm256_castsi256_ps(_mm256_set1_epi32((127 + exponent) << 23));
 }
 
 QNN_AVX2 static int64_t quantize(const float *x, int64_t index, int64_t n, const qnn_target *t, char *out,
                                  qnn_counts *counts)
 {
-    /* Normal numbers for every allowed exponent. */
-    state k = {power_of_two(-t->exponent_shift), power_of_two(16 - t->exponent_shift), qnn_make_narrow_limits(t->bits),
-               qnn_no_narrow_counts(), _mm256_setzero_ps()};
-    int bytes = qnn_target_bytes(t), rounding = t->rounding;
+    qnn_real_state k = qnn_make_real_state(t);
+    int bytes = qnn_target_bytes(t), rounding = qnn_quick_rule(t);
     uint16_t noise[CHUNK];
-    if (rounding == QNN_NEAREST_DOWN && t->exponent_shift <= 0)
-        rounding = QUICK_DOWN;
-    if (rounding == QNN_STOCHASTIC && t->exponent_shift <= 16)
-        rounding = QUICK_STOCHASTIC;
     for (int64_t at = 0, m; at < n; at += m) {
         m = n - at < CHUNK ? n - at : CHUNK;
         int64_t whole = m / STEP * STEP, rest = m - whole;
@@ -184,13 +133,13 @@ QNN_AVX2 static int64_t quantize(const float *x, int64_t index, int64_t n, const
         }
         qnn_flush_narrow(&k.counts, (m + STEP - 1) / STEP * STEP, counts);
     }
-    return _mm256_movemask_ps(_mm256_cmp_ps(k.bad, _mm256_setzero_ps(), _CMP_NEQ_UQ));
+    return qnn_saw_bad(&k);
 }
 
 int64_t qnn_quantize_chunk_avx2(const float *x, int64_t index, int64_t n, const qnn_target *t, void *out,
                                 qnn_counts *counts)
 {
-    if (t->bits > QNN_NARROW_MOST_BITS || t->exponent_shift < -64 || t->exponent_shift > 63)
+    if (!qnn_has_lanes(t))
         return qnn_quantize_chunk(x, index, n, t, out, counts);
     return quantize(x, index, n, t, out, counts);
 }
