@@ -46,6 +46,7 @@ class Part:
 EPILOGUE = ("qnn_memory.c", "qnn_epilogue.c", "qnn_epilogue_avx2.c", "qnn_noise.c", "qnn_noise_avx2.c")
 MAC = (
     "qnn_gemm.c",
+    "qnn_gemm_few.c",
     "qnn_gemm_output.c",
     "qnn_gemm_tile_c.c",
     "qnn_gemm_tile_avx2.c",

@@ -166,6 +166,9 @@ int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_outp
     job j = {.isa = isa, .p = problem, .output = output, .layout = qnn_make_layout(problem->a_bytes, problem->b_bytes)};
     if (problem->m == 0 || problem->n == 0)
         return 0;
+    int few = qnn_gemm_few_rows(isa, problem, output, threads, counts);
+    if (few <= 0)
+        return few;
     if (problem->m <= SMALL / problem->n / (problem->k + 1))
         threads = 1;
     j.panels = qnn_panels(&j.layout, problem->n);

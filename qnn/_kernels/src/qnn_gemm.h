@@ -14,7 +14,7 @@
 #include "qnn_arena.h"
 #include "qnn_epilogue.h"
 
-enum { QNN_PANEL = 16, QNN_TILE_ROWS = 6 };
+enum { QNN_PANEL = 16, QNN_TILE_ROWS = 6, QNN_DOT_ROWS = 2, QNN_DOT_COLUMNS = 4 };
 
 /* `pairs` products of two neighbours, the first pair at rows[r] + offset, each next one `step` (of the call)
    further. */
@@ -36,6 +36,10 @@ typedef void qnn_pack_columns_fn(const void *source, int bytes, int64_t stride, 
 typedef void qnn_widen_fn(const void *source, int bytes, int64_t n, int16_t *out);
 /* out[i] = the pair (first[i], second[i]). */
 typedef void qnn_interleave_fn(const int16_t *first, const int16_t *second, int64_t n, int16_t *out);
+/* sums[r][c] (rows of QNN_DOT_COLUMNS) = row r of a times row c of b, 1 .. QNN_DOT_ROWS and 1 .. QNN_DOT_COLUMNS of
+   them; k products fit int32. */
+typedef void qnn_dots_fn(const int16_t *a, int64_t a_stride, int64_t m, const int8_t *b, int64_t b_stride, int64_t n,
+                         int64_t k, int32_t *sums);
 typedef void qnn_requantize_rows_s32_fn(const int32_t *, const int64_t *, int64_t, int64_t, int64_t,
                                         const qnn_target *, void *, qnn_counts *);
 typedef void qnn_requantize_rows_s64_fn(const int64_t *, const int64_t *, int64_t, int64_t, int64_t,
@@ -50,6 +54,7 @@ typedef struct {
     qnn_interleave_fn *interleave;
     qnn_requantize_rows_s32_fn *requantize_s32;
     qnn_requantize_rows_s64_fn *requantize_s64;
+    qnn_dots_fn *dots; /* NULL: few rows are multiplied as many are */
     const struct qnn_winograd *winograd; /* transforms of 3 x 3 convolutions (qnn_winograd.h), or NULL: not offered */
 } qnn_isa;
 
@@ -99,6 +104,10 @@ typedef struct {
    threads. */
 int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
              qnn_counts *counts);
+
+/* The same for few rows of int8 and a transposed b (qnn_gemm_few.c); returns 1 when it is another problem. */
+int qnn_gemm_few_rows(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
+                      qnn_counts *counts);
 
 /* Geometry of a convolution: x [images, h, w, channels], weights [filters, kh, kw, channels / groups],
    y [images, oh, ow, filters]. */

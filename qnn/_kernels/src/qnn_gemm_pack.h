@@ -66,6 +66,18 @@ QNN_INLINE void qnn_pack_columns_plain(const void *source, int bytes, int64_t st
     }
 }
 
+QNN_INLINE void qnn_dots_plain(const int16_t *a, int64_t a_stride, int64_t m, const int8_t *b, int64_t b_stride,
+                               int64_t n, int64_t k, int32_t *sums)
+{
+    for (int64_t r = 0; r < m; r++)
+        for (int64_t c = 0; c < n; c++) {
+            int32_t sum = 0;
+            for (int64_t i = 0; i < k; i++)
+                sum += a[r * a_stride + i] * b[c * b_stride + i];
+            sums[r * QNN_DOT_COLUMNS + c] = sum;
+        }
+}
+
 QNN_INLINE void qnn_widen_plain(const void *source, int bytes, int64_t n, int16_t *out)
 {
     for (int64_t i = 0; i < n; i++)

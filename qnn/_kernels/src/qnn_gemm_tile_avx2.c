@@ -67,6 +67,53 @@ QNN_AVX2 static void panel_avx2(const int16_t *const *rows, int64_t count, int64
     }
 }
 
+/* The sums of eight lanes of four vectors. */
+QNN_AVX2_INLINE __m128i four_sums(const __m256i v[4])
+{
+    __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    return _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+}
+
+/* m is a constant at every call; n is always QNN_DOT_COLUMNS. */
+QNN_AVX2_INLINE void dots_of(const int m, const int16_t *a, int64_t a_stride, const int8_t *b, int64_t b_stride,
+                             int64_t k, int32_t *sums)
+{
+    __m256i total[QNN_DOT_ROWS][QNN_DOT_COLUMNS];
+    int64_t i = 0;
+    for (int r = 0; r < m; r++)
+        for (int c = 0; c < QNN_DOT_COLUMNS; c++)
+            total[r][c] = _mm256_setzero_si256();
+    for (; i + 16 <= k; i += 16) {
+        __m256i column[QNN_DOT_COLUMNS];
+        for (int c = 0; c < QNN_DOT_COLUMNS; c++)
+            column[c] = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(b + c * b_stride + i)));
+        for (int r = 0; r < m; r++) {
+            __m256i row = load256(a + r * a_stride + i);
+            for (int c = 0; c < QNN_DOT_COLUMNS; c++)
+                total[r][c] = _mm256_add_epi32(total[r][c], _mm256_madd_epi16(row, column[c]));
+        }
+    }
+    for (int r = 0; r < m; r++) {
+        _mm_storeu_si128((__m128i *)(void *)(sums + r * QNN_DOT_COLUMNS), four_sums(total[r]));
+        for (int64_t rest = i; rest < k; rest++)
+            for (int c = 0; c < QNN_DOT_COLUMNS; c++)
+                sums[r * QNN_DOT_COLUMNS + c] += a[r * a_stride + rest] * b[c * b_stride + rest];
+    }
+}
+
+QNN_AVX2 static void dots_avx2(const int16_t *a, int64_t a_stride, int64_t m, const int8_t *b, int64_t b_stride,
+                               int64_t n, int64_t k, int32_t *sums)
+{
+    if (n < QNN_DOT_COLUMNS) {
+        qnn_dots_plain(a, a_stride, m, b, b_stride, n, k, sums);
+        return;
+    }
+    if (m == 1)
+        dots_of(1, a, a_stride, b, b_stride, k, sums);
+    else
+        dots_of(QNN_DOT_ROWS, a, a_stride, b, b_stride, k, sums);
+}
+
 /* A pair row of 16 columns from two rows of 16 int8. */
 QNN_AVX2_INLINE void pack_pair_s8(__m128i first, __m128i second, int16_t *panel)
 {
@@ -159,9 +206,15 @@ QNN_AVX2 static void interleave_avx2(const int16_t *first, const int16_t *second
 const qnn_isa *qnn_isa_avx2(void)
 {
     static const qnn_isa isa = {
-        panel_avx2,      pack_rows_avx2,  pack_columns_avx2,
-        widen_avx2,      interleave_avx2, qnn_requantize_rows_s32_avx2,
-        qnn_requantize_rows_s64_avx2, &qnn_winograd_avx2,
+        .panel = panel_avx2,
+        .pack_rows = pack_rows_avx2,
+        .pack_columns = pack_columns_avx2,
+        .widen = widen_avx2,
+        .interleave = interleave_avx2,
+        .requantize_s32 = qnn_requantize_rows_s32_avx2,
+        .requantize_s64 = qnn_requantize_rows_s64_avx2,
+        .dots = dots_avx2,
+        .winograd = &qnn_winograd_avx2,
     };
     return &isa;
 }

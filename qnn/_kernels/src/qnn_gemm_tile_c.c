@@ -75,11 +75,24 @@ static void interleave_c(const int16_t *first, const int16_t *second, int64_t n,
     qnn_interleave_plain(first, second, n, out);
 }
 
+static void dots_c(const int16_t *a, int64_t a_stride, int64_t m, const int8_t *b, int64_t b_stride, int64_t n,
+                   int64_t k, int32_t *sums)
+{
+    qnn_dots_plain(a, a_stride, m, b, b_stride, n, k, sums);
+}
+
 const qnn_isa *qnn_isa_c(void)
 {
     static const qnn_isa isa = {
-        panel_c, pack_rows_c, pack_columns_c, widen_c, interleave_c, qnn_requantize_rows_s32, qnn_requantize_rows_s64,
-        &qnn_winograd_c,
+        .panel = panel_c,
+        .pack_rows = pack_rows_c,
+        .pack_columns = pack_columns_c,
+        .widen = widen_c,
+        .interleave = interleave_c,
+        .requantize_s32 = qnn_requantize_rows_s32,
+        .requantize_s64 = qnn_requantize_rows_s64,
+        .dots = dots_c,
+        .winograd = &qnn_winograd_c,
     };
     return &isa;
 }

@@ -1,0 +1,84 @@
+/* Few rows of A by a transposed B of int8: dot products straight from B, which is read once and never packed. With one
+ * row the work is one multiply-add per byte of B, so the memory sets the pace. */
+#include "qnn_gemm.h"
+
+#include "qnn_parallel.h"
+
+enum {
+    MOST_ROWS = 24,     /* from here on packing pays */
+    COLUMNS = 64,       /* of a block */
+    CHUNK = 1 << 16,    /* products between two visits of the sums: 2^16 * 2^14 < 2^31 */
+    SMALL = 1 << 16     /* multiply-adds that are not worth a second thread */
+};
+
+typedef struct {
+    const qnn_isa *isa;
+    const qnn_gemm_problem *p;
+    const qnn_output *output;
+    int16_t *rows; /* A as int16 */
+    int64_t *sums; /* per worker: [m][COLUMNS] */
+    qnn_counts *counts;
+} job;
+
+static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* sums[r][c] of rows of A and columns first .. first+count-1 of B, count at most COLUMNS. */
+static void multiply(const job *j, int64_t first, int64_t count, int64_t *sums)
+{
+    const qnn_gemm_problem *p = j->p;
+    for (int64_t i = 0; i < p->m * COLUMNS; i++)
+        sums[i] = 0;
+    for (int64_t k = 0; k < p->k; k += CHUNK)
+        for (int64_t c = 0; c < count; c += QNN_DOT_COLUMNS)
+            for (int64_t r = 0; r < p->m; r += QNN_DOT_ROWS) {
+                int64_t m = smaller(QNN_DOT_ROWS, p->m - r), n = smaller(QNN_DOT_COLUMNS, count - c);
+                int32_t part[QNN_DOT_ROWS * QNN_DOT_COLUMNS];
+                j->isa->dots(j->rows + r * p->k + k, p->k, m, (const int8_t *)p->b + (first + c) * p->k + k, p->k, n,
+                             smaller(CHUNK, p->k - k), part);
+                for (int64_t y = 0; y < m; y++)
+                    for (int64_t x = 0; x < n; x++)
+                        sums[(r + y) * COLUMNS + c + x] += part[y * QNN_DOT_COLUMNS + x];
+            }
+}
+
+static void do_block(void *context, int64_t begin, int64_t end, int worker)
+{
+    const job *j = context;
+    int64_t *sums = j->sums + worker * j->p->m * COLUMNS, first = begin * COLUMNS;
+    int64_t count = smaller(COLUMNS, j->p->n - first);
+    int32_t narrow[COLUMNS];
+    (void)end;
+    multiply(j, first, count, sums);
+    for (int64_t r = 0; r < j->p->m; r++) {
+        const void *row = sums + r * COLUMNS;
+        for (int64_t c = 0; c < count && !j->output->wide; c++)
+            narrow[c] = (int32_t)sums[r * COLUMNS + c];
+        qnn_emit(j->isa, j->output, j->output->wide ? row : narrow, r, 1, first, count, &j->counts[worker]);
+    }
+}
+
+int qnn_gemm_few_rows(const qnn_isa *isa, const qnn_gemm_problem *p, const qnn_output *output, int threads,
+                      qnn_counts *counts)
+{
+    job j = {.isa = isa, .p = p, .output = output};
+    if (!isa->dots || p->m > MOST_ROWS || p->trans_a || !p->trans_b || p->a_bytes != 1 || p->b_bytes != 1)
+        return 1;
+    int64_t blocks = (p->n + COLUMNS - 1) / COLUMNS;
+    int workers = qnn_workers(blocks, p->m * p->n <= SMALL / (p->k + 1) ? 1 : threads);
+    j.rows = qnn_allocate((p->m * p->k + 1) * (int64_t)sizeof *j.rows);
+    j.sums = qnn_allocate(workers * p->m * COLUMNS * (int64_t)sizeof *j.sums);
+    j.counts = qnn_allocate(workers * (int64_t)sizeof *j.counts);
+    int done = j.rows && j.sums && j.counts;
+    if (done) {
+        for (int w = 0; w < workers; w++)
+            j.counts[w] = (qnn_counts){0, 0, 0, 0};
+        isa->widen(p->a, 1, p->m * p->k, j.rows);
+        qnn_parallel(blocks, workers, do_block, &j);
+        for (int w = 0; counts && w < workers; w++)
+            qnn_counts_add(counts, &j.counts[w]);
+    }
+    qnn_release(j.rows);
+    qnn_release(j.sums);
+    qnn_release(j.counts);
+    return done ? 0 : -1;
+}
