@@ -40,6 +40,9 @@ typedef void qnn_requantize_rows_s32_fn(const int32_t *, const int64_t *, int64_
 typedef void qnn_requantize_rows_s64_fn(const int64_t *, const int64_t *, int64_t, int64_t, int64_t,
                                         const qnn_target *, void *, qnn_counts *);
 
+/* Steps for int8 by int8 in bytes (qnn_s8.h). */
+typedef struct qnn_s8 qnn_s8;
+
 /* One implementation of all steps; every one gives the same integers. */
 typedef struct {
     qnn_panel_fn *panel;
@@ -49,9 +52,12 @@ typedef struct {
     qnn_interleave_fn *interleave;
     qnn_requantize_rows_s32_fn *requantize_s32;
     qnn_requantize_rows_s64_fn *requantize_s64;
+    const qnn_s8 *s8; /* NULL: int8 goes through the pairs above too */
 } qnn_isa;
 
 const qnn_isa *qnn_isa_c(void);
+const qnn_isa *qnn_isa_amx(void);  /* these two as below, for AMX and AVX512-VNNI */
+const qnn_isa *qnn_isa_vnni(void);
 const qnn_isa *qnn_isa_avx2(void); /* NULL where the compiler has no AVX2; the caller asks the processor (qnn_cpu.h) */
 
 /* Where exact sums go: wide = int64 sums. target NULL: written as int32 (or int64 if wide), else requantised. */

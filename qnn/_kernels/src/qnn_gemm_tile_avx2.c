@@ -161,6 +161,7 @@ const qnn_isa *qnn_isa_avx2(void)
         panel_avx2,      pack_rows_avx2,  pack_columns_avx2,
         widen_avx2,      interleave_avx2, qnn_requantize_rows_s32_avx2,
         qnn_requantize_rows_s64_avx2,
+        0,
     };
     return &isa;
 }

@@ -77,7 +77,7 @@ static void interleave_c(const int16_t *first, const int16_t *second, int64_t n,
 const qnn_isa *qnn_isa_c(void)
 {
     static const qnn_isa isa = {
-        panel_c, pack_rows_c, pack_columns_c, widen_c, interleave_c, qnn_requantize_rows_s32, qnn_requantize_rows_s64,
+        panel_c, pack_rows_c, pack_columns_c, widen_c, interleave_c, qnn_requantize_rows_s32, qnn_requantize_rows_s64, 0,
     };
     return &isa;
 }
