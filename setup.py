@@ -61,6 +61,8 @@ MAC = (
     "qnn_block_s8_vnni.c",
     "qnn_block_s8_amx.c",
     "qnn_gemm_s8.c",
+    "qnn_conv_s8.c",
+    "qnn_conv_s8_plan.c",
 )
 ELEMENTWISE = (
     "qnn_requantize.c",

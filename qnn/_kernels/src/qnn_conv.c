@@ -6,6 +6,7 @@
 
 #include "qnn_conv_plan.h"
 #include "qnn_parallel.h"
+#include "qnn_s8.h"
 
 enum {
     PIXELS = 256,      /* outputs of a block: enough to use a panel often, few enough for the caches */
@@ -268,6 +269,9 @@ int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *s, const void *x, int x
     plan.in_h = s->h, plan.in_w = s->w, plan.out_h = s->oh, plan.out_w = s->ow;
     if (s->images * s->oh * s->ow * s->filters == 0)
         return 0;
+    int in_bytes = x_bytes == 1 && w_bytes == 1 ? qnn_conv2d_s8(isa, s, x, weights, 0, output, threads, counts) : 1;
+    if (in_bytes <= 0)
+        return in_bytes;
     int failed = qnn_axis_forward(&plan.y, s->oh, s->kh, s->stride_y, s->pad_y, s->dilation_y) ||
                  qnn_axis_forward(&plan.x, s->ow, s->kw, s->stride_x, s->pad_x, s->dilation_x) ||
                  convolve(&plan, s, x, x_bytes, weights, w_bytes, 0, output, threads, counts);
@@ -284,6 +288,9 @@ int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *s, const voi
     plan.in_h = s->oh, plan.in_w = s->ow, plan.out_h = s->h, plan.out_w = s->w;
     if (s->images * s->h * s->w * s->channels == 0)
         return 0;
+    int in_bytes = g_bytes == 1 && w_bytes == 1 ? qnn_conv2d_s8(isa, s, g, weights, 1, output, threads, counts) : 1;
+    if (in_bytes <= 0)
+        return in_bytes;
     int failed = qnn_axis_gradient(&plan.y, s->h, s->kh, s->stride_y, s->pad_y, s->dilation_y) ||
                  qnn_axis_gradient(&plan.x, s->w, s->kw, s->stride_x, s->pad_x, s->dilation_x) ||
                  convolve(&plan, s, g, g_bytes, weights, w_bytes, 1, output, threads, counts);
