@@ -63,6 +63,7 @@ MAC = (
     "qnn_gemm_s8.c",
     "qnn_conv_s8.c",
     "qnn_conv_s8_plan.c",
+    "qnn_weight_s8.c",
 )
 ELEMENTWISE = (
     "qnn_requantize.c",

@@ -259,7 +259,8 @@ int qnn_conv2d_s8(const qnn_isa *isa, const qnn_conv_shape *s, const void *input
                           : qnn_axis_forward(&plan.y, s->oh, s->kh, s->stride_y, s->pad_y, s->dilation_y) ||
                                 qnn_axis_forward(&plan.x, s->ow, s->kw, s->stride_x, s->pad_x, s->dilation_x);
     int result = failed ? -1 : 1;
-    if (!failed && qnn_max(plan.y.span, plan.x.span) <= FURTHEST && qnn_max(plan.y.in_step, plan.x.in_step) <= FURTHEST) {
+    int64_t furthest = qnn_max(qnn_max(plan.y.span, plan.x.span), qnn_max(plan.y.in_step, plan.x.in_step));
+    if (!failed && furthest <= FURTHEST) {
         lay_out(&j, threads);
         failed = qnn_s8_plan_phases(&plan, j.buffer_width) ||
                  qnn_s8_plan_pack(&plan, s, weights, gradient, threads) || run(&j, threads, counts);

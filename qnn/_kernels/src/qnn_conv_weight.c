@@ -10,6 +10,7 @@
 
 #include "qnn_conv_plan.h"
 #include "qnn_parallel.h"
+#include "qnn_s8.h"
 
 enum { POSITIONS = 256, WIDE_ROW = 512, SCRATCH = 1 << 16, SLACK = 32 };
 
@@ -212,6 +213,9 @@ int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *s, const vo
     j.sums_rows = j.taps * j.in_group;
     if (j.sums_rows * s->filters == 0)
         return 0;
+    int bytes = x_bytes == 1 && g_bytes == 1 ? qnn_conv2d_weight_grad_s8(isa, s, x, g, wide, out, threads) : 1;
+    if (bytes <= 0)
+        return bytes;
     j.panels = qnn_panels(&j.layout, j.out_group);
     j.sums_stride = j.panels * QNN_PANEL;
     j.sums_bytes = s->groups * j.sums_rows * j.sums_stride * 4;

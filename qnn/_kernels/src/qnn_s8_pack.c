@@ -35,12 +35,13 @@ static inline void pack_four_columns(const int8_t *source, int64_t stride, int8_
     store128(panel + 192, _mm_unpackhi_epi64(high0, high1));
 }
 
-/* 16 by 16 bytes: four rounds that each interleave register i with register i + 8. */
-static inline void transpose_16(const int8_t *source, int64_t stride, __m128i flip, int8_t *out, int64_t out_stride)
+/* Up to 16 rows by 16 bytes: four rounds that each interleave register i with register i + 8. */
+static inline void transpose_16(const int8_t *source, int64_t stride, int64_t rows, __m128i flip, int8_t *out,
+                                int64_t out_stride)
 {
     __m128i a[16], b[16];
     for (int i = 0; i < 16; i++)
-        a[i] = _mm_xor_si128(load128(source + i * stride), flip);
+        a[i] = i < rows ? _mm_xor_si128(load128(source + i * stride), flip) : flip;
     for (int round = 0; round < 4; round++) {
         for (int i = 0; i < 8; i++) {
             b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
@@ -49,8 +50,16 @@ static inline void transpose_16(const int8_t *source, int64_t stride, __m128i fl
         for (int i = 0; i < 16; i++)
             a[i] = b[i];
     }
-    for (int i = 0; i < 16; i++)
-        store128(out + i * out_stride, a[i]);
+    for (int i = 0; i < 16; i++, out += out_stride)
+        if (rows == 16)
+            store128(out, a[i]);
+        else if (rows == 8)
+            _mm_storel_epi64((__m128i *)(void *)out, a[i]);
+        else {
+            int8_t row[16];
+            store128(row, a[i]);
+            memcpy(out, row, (size_t)rows);
+        }
 }
 #endif
 
@@ -108,14 +117,23 @@ void qnn_s8_transpose(const int8_t *source, int64_t stride, int64_t rows, int64_
                       int64_t out_stride)
 {
     int8_t mask = flip ? -128 : 0;
-    int64_t whole_rows = 0, whole_columns = 0;
+    int64_t whole = 0;
 #if defined(__SSE2__)
-    whole_rows = rows / 16 * 16, whole_columns = columns / 16 * 16;
-    for (int64_t i = 0; i < whole_rows; i += 16)
-        for (int64_t j = 0; j < whole_columns; j += 16)
-            transpose_16(source + i * stride + j, stride, _mm_set1_epi8(mask), out + j * out_stride + i, out_stride);
+    const __m128i masks = _mm_set1_epi8(mask);
+    whole = columns / 16 * 16;
+    for (int64_t i = 0; i < rows; i += 16)
+        for (int64_t j = 0; j < whole; j += 16) {
+            const int8_t *from = source + i * stride + j;
+            int8_t *to = out + j * out_stride + i;
+            if (rows - i >= 16)
+                transpose_16(from, stride, 16, masks, to, out_stride);
+            else if (rows - i == 8)
+                transpose_16(from, stride, 8, masks, to, out_stride);
+            else
+                transpose_16(from, stride, rows - i, masks, to, out_stride);
+        }
 #endif
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = i < whole_rows ? whole_columns : 0; j < columns; j++)
+    for (int64_t j = whole; j < columns; j++)
+        for (int64_t i = 0; i < rows; i++)
             out[j * out_stride + i] = (int8_t)(source[i * stride + j] ^ mask);
 }
