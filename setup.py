@@ -13,6 +13,9 @@ QNN_NO_OPENMP=1
     Build without OpenMP even where the compiler has it (one thread).
 QNN_SANITIZE=address,undefined
     Build with these sanitizers (tools/sanitize.sh does).
+QNN_EMULATE=1
+    Plain C in the place of AVX512-VNNI and AMX instructions, so that any machine can test these paths
+    (tools/emulate.sh does).
 QNN_DEBUG=1
     Bounds checks in the bindings, ``-O1 -g``.
 """
@@ -50,6 +53,7 @@ MAC = (
     "qnn_gemm_output.c",
     "qnn_gemm_tile_c.c",
     "qnn_gemm_tile_avx2.c",
+    "qnn_gemm_tile_vnni.c",
     "qnn_conv.c",
     "qnn_conv_plan.c",
     "qnn_conv_weight.c",
@@ -57,6 +61,14 @@ MAC = (
     "qnn_winograd_weight.c",
     "qnn_winograd_c.c",
     "qnn_winograd_avx2.c",
+    "qnn_self_check.c",
+    "qnn_s8_pack.c",
+    "qnn_block_s8_vnni.c",
+    "qnn_block_s8_amx.c",
+    "qnn_gemm_s8.c",
+    "qnn_conv_s8.c",
+    "qnn_conv_s8_plan.c",
+    "qnn_weight_s8.c",
 )
 ELEMENTWISE = (
     "qnn_requantize.c",
@@ -169,6 +181,8 @@ class BuildExt(build_ext):
                 "-fno-wrapv",  # Python's own -fwrapv would make signed overflow defined and hide it
             ]
             link_args += [f"-fsanitize={sanitizers}"]
+        if flag("QNN_EMULATE"):
+            compile_args.append("-DQNN_EMULATE")
         if flag("QNN_NO_OPENMP"):
             say("QNN_NO_OPENMP is set: the kernels will use one thread")
         elif self._compiles(["-fopenmp"]):

@@ -1,10 +1,11 @@
 """The dispatch table of the kernels: which operation runs on which path, and how that is chosen.
 
 Every operation has one definition (the ``reference`` path, which calls :mod:`qnn.numerics`) and compiled twins with the
-same name, the same arguments and the same bits: ``c`` (portable C11) and ``avx2``. ``TABLE[operation][path]`` holds the
+same name, the same arguments and the same bits: ``c`` (portable C11), ``avx2`` and, for products and convolutions,
+``avx512vnni`` and ``amx``. ``TABLE[operation][path]`` holds the
 functions; each part (``mac``, ``elementwise``) fills in its own rows.
 
-A forced path that lacks an operation falls to the next slower one that has it, in the order avx2, c, reference;
+A forced path that lacks an operation falls to the next slower one that has it, in the order of PATHS;
 :func:`show_runtime` shows the result of that for every operation. The choice of path and of the number of threads holds
 for the whole process and never changes a result.
 
@@ -44,11 +45,14 @@ __all__ = [
 
 Kernel = Callable[..., Any]
 
-PATHS = ("avx2", "c", "reference")
+PATHS = ("amx", "avx512vnni", "avx2", "c", "reference")
 """All paths there can be, the fastest first. Forcing one falls through to those behind it, never to those before it."""
 
 PARTS = ("mac", "elementwise")
-"""Modules that register operations: REFERENCE is {operation: function}, COMPILED is {path: {operation: function}}."""
+"""Modules that register operations: REFERENCE is {operation: function}, COMPILED is {path: {operation: function}}.
+
+A part may have ``refusal(path)``, which says why a path must not be offered after all, or None.
+"""
 
 MAX_THREADS = 1024
 
@@ -59,6 +63,7 @@ _parts: list[ModuleType] = []
 _active: dict[str, Kernel] = {}  # operation -> function for the chosen path; empty until the first use
 _path: str | None = None  # the chosen path; None until the first use
 _threads: int | None = None  # the chosen number of threads; None until the first use
+_checked = False  # whether the paths of TABLE have proved themselves on this machine
 
 
 @contextlib.contextmanager
@@ -90,7 +95,7 @@ def _load_parts() -> None:
         for path, functions in part.COMPILED.items():
             for operation, function in functions.items():
                 TABLE.setdefault(operation, {})[path] = function
-    if available_kernels() == ["reference"] and os.environ.get("QNN_KERNELS") != "reference":
+    if all(set(row) == {"reference"} for row in TABLE.values()) and os.environ.get("QNN_KERNELS") != "reference":
         warnings.warn(_how_to_get_speed(), RuntimeWarning, stacklevel=2)
 
 
@@ -110,8 +115,29 @@ def _how_to_get_speed() -> str:
     )
 
 
+def _check_paths() -> None:
+    """Take the paths that a part refuses on this machine out of the table; a warning says which and why (once)."""
+    global _checked
+    _checked = True
+    for part in _parts:
+        for path in part.COMPILED if hasattr(part, "refusal") else ():
+            reason = part.refusal(path)
+            if reason is None:
+                continue
+            for row in TABLE.values():
+                row.pop(path, None)
+            warnings.warn(
+                f"the kernel path {path!r} is not offered on this machine: {reason}. Slower paths give the right bits; "
+                "please report this with the output of qnn.show_runtime().",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
 def available_kernels() -> list[str]:
     """Return the names of the paths that this machine can run, the fastest first; the last is always ``reference``."""
+    if not _checked:
+        _check_paths()
     return [path for path in PATHS if path == "reference" or any(path in row for row in TABLE.values())]
 
 

@@ -21,8 +21,13 @@ cdef extern from "qnn_cpu.h" nogil:
         int fma
         int avx512f
         int avx512bw
+        int avx512vl
         int avx512vnni
+        int amx_tile
+        int amx_int8
     qnn_cpu qnn_cpu_features() noexcept
+    int qnn_cpu_has_vnni() noexcept
+    int qnn_cpu_has_amx() noexcept
     const char *QNN_COMPILER
 
 cdef extern from "qnn_parallel.h" nogil:
@@ -66,6 +71,8 @@ cdef extern from "qnn_gemm.h" nogil:
         int64_t groups
     const qnn_isa *qnn_isa_c() noexcept
     const qnn_isa *qnn_isa_avx2() noexcept
+    const qnn_isa *qnn_isa_vnni() noexcept
+    const qnn_isa *qnn_isa_amx() noexcept
     int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
                  qnn_counts *counts) noexcept
     int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *weights,
@@ -75,6 +82,13 @@ cdef extern from "qnn_gemm.h" nogil:
                               int w_bytes, const qnn_output *output, int threads, qnn_counts *counts) noexcept
     int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes,
                                const void *g, int g_bytes, int wide, void *out, int threads) noexcept
+
+cdef extern from "qnn_s8.h" nogil:
+    int qnn_amx_permission() noexcept
+
+cdef extern from "qnn_self_check.h" nogil:
+    int qnn_self_check(const qnn_isa *isa) noexcept
+    const qnn_isa *qnn_isa_broken() noexcept
 
 cdef int _threads = 1
 cdef int64_t _LARGEST = 2**31 - 1
@@ -90,14 +104,44 @@ def build_info():
     """Return the compiler, whether OpenMP is built in, and the features of this processor that kernels look at."""
     cdef qnn_cpu cpu = qnn_cpu_features()
     found = [("avx2", cpu.avx2), ("fma", cpu.fma), ("avx512f", cpu.avx512f), ("avx512bw", cpu.avx512bw),
-             ("avx512vnni", cpu.avx512vnni)]
+             ("avx512vl", cpu.avx512vl), ("avx512vnni", cpu.avx512vnni), ("amx-tile", cpu.amx_tile),
+             ("amx-int8", cpu.amx_int8), ("amx-permission", cpu.amx_int8 and qnn_amx_permission())]
     return {"compiler": QNN_COMPILER.decode(), "openmp": bool(qnn_has_openmp()),
             "cpu_features": [name for name, there in found if there]}
 
 
+cdef const qnn_isa *_isa(str path) noexcept:
+    """The implementation of a path, or NULL where the compiler or the processor has none."""
+    if path == "c":
+        return qnn_isa_c()
+    if path == "avx2" and qnn_cpu_features().avx2:
+        return qnn_isa_avx2()
+    if path == "avx512vnni" and qnn_cpu_has_vnni():
+        return qnn_isa_vnni()
+    if path == "amx" and qnn_cpu_has_amx() and qnn_amx_permission():
+        return qnn_isa_amx()
+    return NULL
+
+
 def paths():
-    """Return the compiled paths that this processor can run."""
-    return ["c", "avx2"] if qnn_cpu_features().avx2 and qnn_isa_avx2() != NULL else ["c"]
+    """Return the compiled paths that this processor can run, the slowest first."""
+    return [path for path in ("c", "avx2", "avx512vnni", "amx") if _isa(path) != NULL]
+
+
+def self_check(str path):
+    """Return whether small fixed cases come out of this path as they come out of ``c``.
+
+    "broken" is an implementation that is wrong on purpose, for the test of this check.
+    """
+    cdef const qnn_isa *isa = qnn_isa_broken() if path == "broken" else _isa(path)
+    cdef int result
+    if isa == NULL:
+        raise ValueError(f"got path {path!r}; this machine can run {paths()}; use one of these")
+    with nogil:
+        result = qnn_self_check(isa)
+    if result < 0:
+        raise MemoryError("got no memory for the self-check of the kernels; it needs some 200 KB; free some memory")
+    return result == 1
 
 
 cdef cnp.ndarray _dense(cnp.ndarray array):
@@ -211,9 +255,9 @@ cdef class Kernels:
     cdef const qnn_isa *isa
 
     def __cinit__(self, str path):
-        if path not in paths():
+        self.isa = _isa(path)
+        if self.isa == NULL:
             raise ValueError(f"got path {path!r}; this machine can run {paths()}; use one of these")
-        self.isa = qnn_isa_avx2() if path == "avx2" else qnn_isa_c()
 
     cdef object _gemm(self, object left, object right, int trans_a, int trans_b, object target, object exponent,
                       object bias):

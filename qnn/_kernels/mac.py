@@ -121,6 +121,8 @@ REFERENCE: dict[str, Callable[..., Any]] = {
 
 COMPILED: dict[str, dict[str, Callable[..., Any]]] = {}
 BUILD_INFO: dict[str, Any] = {}
+SELF_CHECKED = ("amx", "avx512vnni")
+"""Paths that are compared with ``c`` before they are offered."""
 
 try:
     from qnn._kernels import _mac
@@ -134,3 +136,14 @@ else:
     for _path in _mac.paths():
         _kernels = _mac.Kernels(_path)
         COMPILED[_path] = {_name: getattr(_kernels, _name) for _name in REFERENCE}
+
+
+def refusal(path: str) -> str | None:
+    """Return why a path of COMPILED must not be offered on this machine: None, or a reason to warn about.
+
+    Looked at once, before the first choice. ``c`` is what the others are compared with, ``avx2`` the tests run
+    everywhere; the paths that few machines have prove themselves on small fixed cases (some 100 microseconds).
+    """
+    if path not in SELF_CHECKED or _mac.self_check(path):
+        return None
+    return "its results differ from those of the c path on small fixed cases"

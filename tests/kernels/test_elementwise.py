@@ -366,9 +366,11 @@ def test_python_threads_at_the_same_time(path: str) -> None:
     wanted = run("reference", "quantize", x, target)
     results: list[Any] = [None] * 6
 
+    quantize = kernels.TABLE["quantize"][kernels._choose("quantize", path)]
+
     def work(number: int) -> None:
         for _ in range(5):
-            results[number] = kernels.TABLE["quantize"][path](x, target)
+            results[number] = quantize(x, target)
 
     with kernels.threads(3):
         workers = [threading.Thread(target=work, args=(i,)) for i in range(6)]

@@ -6,6 +6,7 @@
 
 #include "qnn_conv_plan.h"
 #include "qnn_parallel.h"
+#include "qnn_s8.h"
 #include "qnn_winograd.h"
 
 enum {
@@ -269,6 +270,9 @@ int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *s, const void *x, int x
     plan.in_h = s->h, plan.in_w = s->w, plan.out_h = s->oh, plan.out_w = s->ow;
     if (s->images * s->oh * s->ow * s->filters == 0)
         return 0;
+    int in_bytes = x_bytes == 1 && w_bytes == 1 ? qnn_conv2d_s8(isa, s, x, weights, 0, output, threads, counts) : 1;
+    if (in_bytes <= 0)
+        return in_bytes;
     if (!output->wide && qnn_winograd_takes(isa, s, x_bytes, w_bytes, 0))
         return qnn_winograd_conv2d(isa, s, x, weights, 0, output, threads, counts);
     int failed = qnn_axis_forward(&plan.y, s->oh, s->kh, s->stride_y, s->pad_y, s->dilation_y) ||
@@ -287,6 +291,9 @@ int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *s, const voi
     plan.in_h = s->oh, plan.in_w = s->ow, plan.out_h = s->h, plan.out_w = s->w;
     if (s->images * s->h * s->w * s->channels == 0)
         return 0;
+    int in_bytes = g_bytes == 1 && w_bytes == 1 ? qnn_conv2d_s8(isa, s, g, weights, 1, output, threads, counts) : 1;
+    if (in_bytes <= 0)
+        return in_bytes;
     if (!output->wide && qnn_winograd_takes(isa, s, g_bytes, w_bytes, 1))
         return qnn_winograd_conv2d(isa, s, g, weights, 1, output, threads, counts);
     int failed = qnn_axis_gradient(&plan.y, s->h, s->kh, s->stride_y, s->pad_y, s->dilation_y) ||

@@ -10,6 +10,7 @@
 
 #include "qnn_conv_plan.h"
 #include "qnn_parallel.h"
+#include "qnn_s8.h"
 #include "qnn_winograd.h"
 
 enum { POSITIONS = 256, WIDE_ROW = 512, SCRATCH = 1 << 16, SLACK = 32 };
@@ -213,6 +214,9 @@ int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *s, const vo
     j.sums_rows = j.taps * j.in_group;
     if (j.sums_rows * s->filters == 0)
         return 0;
+    int bytes = x_bytes == 1 && g_bytes == 1 ? qnn_conv2d_weight_grad_s8(isa, s, x, g, wide, out, threads) : 1;
+    if (bytes <= 0)
+        return bytes;
     if (qnn_winograd_takes_weight_grad(isa, s, x_bytes, g_bytes))
         return qnn_winograd_weight_grad(isa, s, x, g, wide, out, threads);
     j.panels = qnn_panels(&j.layout, j.out_group);

@@ -3,6 +3,7 @@
 #include "qnn_gemm.h"
 
 #include "qnn_parallel.h"
+#include "qnn_s8.h"
 
 enum {
     ROWS = 96,          /* of a block of A */
@@ -166,6 +167,9 @@ int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_outp
     job j = {.isa = isa, .p = problem, .output = output, .layout = qnn_make_layout(problem->a_bytes, problem->b_bytes)};
     if (problem->m == 0 || problem->n == 0)
         return 0;
+    int bytes = qnn_gemm_s8(isa, problem, output, threads, counts);
+    if (bytes <= 0)
+        return bytes;
     int few = qnn_gemm_few_rows(isa, problem, output, threads, counts);
     if (few <= 0)
         return few;

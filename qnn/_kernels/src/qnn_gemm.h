@@ -45,6 +45,9 @@ typedef void qnn_requantize_rows_s32_fn(const int32_t *, const int64_t *, int64_
 typedef void qnn_requantize_rows_s64_fn(const int64_t *, const int64_t *, int64_t, int64_t, int64_t,
                                         const qnn_target *, void *, qnn_counts *);
 
+/* Steps for int8 by int8 in bytes (qnn_s8.h). */
+typedef struct qnn_s8 qnn_s8;
+
 /* One implementation of all steps; every one gives the same integers. */
 typedef struct {
     qnn_panel_fn *panel;
@@ -56,9 +59,12 @@ typedef struct {
     qnn_requantize_rows_s64_fn *requantize_s64;
     qnn_dots_fn *dots; /* NULL: few rows are multiplied as many are */
     const struct qnn_winograd *winograd; /* transforms of 3 x 3 convolutions (qnn_winograd.h), or NULL: not offered */
+    const qnn_s8 *s8; /* NULL: int8 goes through the pairs above too */
 } qnn_isa;
 
 const qnn_isa *qnn_isa_c(void);
+const qnn_isa *qnn_isa_amx(void);  /* these two as below, for AMX and AVX512-VNNI */
+const qnn_isa *qnn_isa_vnni(void);
 const qnn_isa *qnn_isa_avx2(void); /* NULL where the compiler has no AVX2; the caller asks the processor (qnn_cpu.h) */
 
 /* Where exact sums go: wide = int64 sums. target NULL: written as int32 (or int64 if wide), else requantised. */

@@ -1,0 +1,128 @@
+/* int8 by int8 with AVX512-VNNI: quads by vpdpbusd, exact (it wraps, and its sums never get that far), 8 rows by two
+   panels or 16 rows by one at a time. */
+#include "qnn_s8.h"
+#include "qnn_vector512.h"
+
+#if QNN_HAS_VNNI
+
+/* Row r of a tile, from few registers: multiples of the stride that addressing can form are not kept. */
+typedef struct {
+    int64_t one, three, five, seven;
+} strides;
+
+QNN_AVX512_INLINE const int8_t *row_at(const int8_t *low, const int8_t *high, const strides *s, const int r)
+{
+    const int8_t *from = r < 8 ? low : high;
+    switch (r % 8) {
+    case 0:
+        return from;
+    case 1:
+        return from + s->one;
+    case 2:
+        return from + 2 * s->one;
+    case 3:
+        return from + s->three;
+    case 4:
+        return from + 4 * s->one;
+    case 5:
+        return from + s->five;
+    case 6:
+        return from + 2 * s->three;
+    default:
+        return from + s->seven;
+    }
+}
+
+/* `rows` and `panels` are constants at every call, so the sums live in registers. */
+QNN_AVX512_INLINE void tile(const int rows, const int panels, const qnn_s8_block *b, const int8_t *first,
+                            const int8_t *panel, const int32_t *start, int32_t *sums)
+{
+    v512 total[16][2];
+    const strides s = {b->row_stride, 3 * b->row_stride, 5 * b->row_stride, 7 * b->row_stride};
+    const int8_t *second = panel + (panels == 2 ? b->panel_stride : 0);
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++) {
+            total[r][p] = v512_load(start + 16 * p);
+            if (b->accumulate)
+                total[r][p] = v512_add_s32(total[r][p], v512_load(sums + r * b->sums_stride + 16 * p));
+        }
+    for (int64_t i = 0; i < b->segments; i++) {
+        const int8_t *low = first + b->segment[i].offset, *high = low + 8 * s.one;
+        const int8_t *end = panel + b->segment[i].quads * QNN_S8_STEP;
+        for (; panel < end; panel += QNN_S8_STEP, second += QNN_S8_STEP, low += 4, high += 4) {
+            v512 columns[2] = {v512_load(panel), v512_load(second)};
+            for (int r = 0; r < rows; r++) {
+                v512 quad = v512_spread32(row_at(low, high, &s, r));
+                for (int p = 0; p < panels; p++)
+                    total[r][p] = v512_dot_u8s8(total[r][p], quad, columns[p]);
+            }
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < panels; p++)
+            v512_store(sums + r * b->sums_stride + 16 * p, total[r][p]);
+}
+
+#define PART(n, panels)                                                                                                \
+    for (; rows - r >= n; r += n)                                                                                      \
+    tile(n, panels, b, first + r * b->row_stride, panel, start, sums + r * b->sums_stride)
+
+QNN_AVX512 static void two_panels(const qnn_s8_block *b, const int8_t *first, int64_t rows, const int8_t *panel,
+                                  const int32_t *start, int32_t *sums)
+{
+    int64_t r = 0;
+    PART(8, 2);
+    PART(4, 2);
+    PART(2, 2);
+    PART(1, 2);
+}
+
+QNN_AVX512 static void one_panel(const qnn_s8_block *b, const int8_t *first, int64_t rows, const int8_t *panel,
+                                 const int32_t *start, int32_t *sums)
+{
+    int64_t r = 0;
+    PART(16, 1);
+    PART(8, 1);
+    PART(4, 1);
+    PART(1, 1);
+}
+
+QNN_AVX512 static void multiply_vnni(const qnn_s8_block *b)
+{
+    for (int64_t p = 0; p < b->panels; p += 2)
+        for (int64_t t = 0; t < b->tiles; t++) {
+            int32_t *sums = b->sums + t * QNN_S8_TILE * b->sums_stride + p * QNN_PANEL;
+            const int8_t *panel = b->panel + p * b->panel_stride;
+            const int32_t *start = b->start + p * QNN_PANEL;
+            if (p + 1 < b->panels)
+                two_panels(b, b->tile[t].first, b->tile[t].rows, panel, start, sums);
+            else
+                one_panel(b, b->tile[t].first, b->tile[t].rows, panel, start, sums);
+        }
+}
+
+/* -128 * the sum of each column, which undoes the 128 that was added to every byte of the left operand. */
+QNN_AVX512 static void start_vnni(const int8_t *panel, int64_t quads, int32_t start[16])
+{
+    const int32_t ones = 0x01010101;
+    v512 one = v512_spread32(&ones), sum = v512_zero();
+    for (int64_t q = 0; q < quads; q++)
+        sum = v512_dot_u8s8(sum, one, v512_load(panel + q * QNN_S8_STEP));
+    v512_store(start, sum);
+    for (int j = 0; j < QNN_PANEL; j++)
+        start[j] *= -128;
+}
+
+static void nothing(void) {}
+
+const qnn_s8 *qnn_s8_vnni(void)
+{
+    static const qnn_s8 s8 = {0x80, 1, 8, nothing, nothing, start_vnni, multiply_vnni};
+    return &s8;
+}
+
+#else
+
+const qnn_s8 *qnn_s8_vnni(void) { return 0; }
+
+#endif

@@ -1,0 +1,31 @@
+/* The plan of a convolution of bytes: like qnn_conv_plan.h (whose axes it takes), with runs of bytes and quads. */
+#ifndef QNN_CONV_S8_H
+#define QNN_CONV_S8_H
+
+#include "qnn_conv_plan.h"
+#include "qnn_s8.h"
+
+/* All outputs with one remainder on both axes. */
+typedef struct {
+    const qnn_axis_phase *y, *x;
+    int64_t segments, quads;  /* quads of one panel */
+    qnn_s8_segment *segment;  /* offsets relative to the input of the lowest taps */
+    int8_t *packed;           /* [panels][quads][16][4] */
+    int32_t *starts;          /* [panels][16] */
+} qnn_s8_phase;
+
+typedef struct {
+    const qnn_isa *isa;
+    int64_t in_channels, out_channels, in_h, in_w, out_h, out_w, images, panels;
+    qnn_axis y, x;
+    int64_t phases;
+    qnn_s8_phase *phase;
+} qnn_s8_plan;
+
+/* Fills in phases and segments for rows of the input buffer that hold `buffer_width` pixels, and packs the weights
+   [filters][kh][kw][channels]. gradient: the reduction runs over filters. 0, or -1 without memory. */
+int qnn_s8_plan_phases(qnn_s8_plan *plan, int64_t buffer_width);
+int qnn_s8_plan_pack(qnn_s8_plan *plan, const qnn_conv_shape *shape, const int8_t *weights, int gradient, int threads);
+void qnn_s8_plan_release(qnn_s8_plan *plan);
+
+#endif

@@ -1,0 +1,72 @@
+/* Plain C in the place of AVX512 and AMX instructions (built with QNN_EMULATE=1 only, for tests): the same results,
+ * and every rule that the processor would enforce is checked. Signed sums are left to the undefined-behaviour
+ * sanitizer: the kernels promise that not even an intermediate sum leaves int32. */
+#ifndef QNN_EMULATE_H
+#define QNN_EMULATE_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define QNN_AVX512_INLINE static inline
+
+typedef struct {
+    int32_t lane[16];
+} v512;
+
+QNN_AVX512_INLINE v512 v512_load(const void *p)
+{
+    v512 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+QNN_AVX512_INLINE void v512_store(void *p, v512 v) { memcpy(p, &v, sizeof v); }
+
+QNN_AVX512_INLINE v512 v512_spread32(const void *p)
+{
+    v512 v;
+    for (int i = 0; i < 16; i++)
+        memcpy(&v.lane[i], p, sizeof v.lane[i]);
+    return v;
+}
+
+QNN_AVX512_INLINE v512 v512_zero(void)
+{
+    v512 v;
+    memset(&v, 0, sizeof v);
+    return v;
+}
+
+QNN_AVX512_INLINE v512 v512_add_s32(v512 a, v512 b)
+{
+    for (int i = 0; i < 16; i++)
+        a.lane[i] += b.lane[i];
+    return a;
+}
+
+QNN_AVX512_INLINE v512 v512_dot_s16(v512 sum, v512 a, v512 b)
+{
+    int16_t left[32], right[32];
+    memcpy(left, &a, sizeof left);
+    memcpy(right, &b, sizeof right);
+    for (int i = 0; i < 16; i++)
+        sum.lane[i] += left[2 * i] * right[2 * i] + left[2 * i + 1] * right[2 * i + 1];
+    return sum;
+}
+
+QNN_AVX512_INLINE v512 v512_dot_u8s8(v512 sum, v512 a, v512 b)
+{
+    uint8_t left[64];
+    int8_t right[64];
+    memcpy(left, &a, sizeof left);
+    memcpy(right, &b, sizeof right);
+    for (int i = 0; i < 16; i++) {
+        int32_t four = 0;
+        for (int j = 4 * i; j < 4 * i + 4; j++)
+            four += left[j] * right[j];
+        sum.lane[i] += four;
+    }
+    return sum;
+}
+
+#endif
