@@ -28,7 +28,7 @@ if ! "$python" setup.py build_ext --inplace >"$work/build.log" 2>&1; then
 fi
 "$python" -c 'import qnn; assert qnn.available_kernels()[:2] == ["amx", "avx512vnni"], qnn.available_kernels()'
 new="amx or avx512vnni"
-QNN_TEST_EXAMPLES=${QNN_TEST_EXAMPLES:-60} "$python" -m pytest tests/kernels -q -x -p no:cacheprovider \
+QNN_TEST_EXAMPLES=${QNN_TEST_EXAMPLES:-30} "$python" -m pytest tests/kernels -q -x -p no:cacheprovider \
     -k "$new or dispatch or self_check" "$@"
 
 # Only products and convolutions have code of their own on these paths.
