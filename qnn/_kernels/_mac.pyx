@@ -29,6 +29,7 @@ cdef extern from "qnn_cpu.h" nogil:
     int qnn_cpu_has_vnni() noexcept
     int qnn_cpu_has_amx() noexcept
     const char *QNN_COMPILER
+    int QNN_EMULATED
 
 cdef extern from "qnn_parallel.h" nogil:
     int qnn_has_openmp() noexcept
@@ -106,7 +107,8 @@ def build_info():
     found = [("avx2", cpu.avx2), ("fma", cpu.fma), ("avx512f", cpu.avx512f), ("avx512bw", cpu.avx512bw),
              ("avx512vl", cpu.avx512vl), ("avx512vnni", cpu.avx512vnni), ("amx-tile", cpu.amx_tile),
              ("amx-int8", cpu.amx_int8), ("amx-permission", cpu.amx_int8 and qnn_amx_permission())]
-    return {"compiler": QNN_COMPILER.decode(), "openmp": bool(qnn_has_openmp()),
+    note = " (AVX512 and AMX are emulated)" if QNN_EMULATED else ""
+    return {"compiler": QNN_COMPILER.decode() + note, "openmp": bool(qnn_has_openmp()),
             "cpu_features": [name for name, there in found if there]}
 
 

@@ -89,7 +89,7 @@ def test_a_missing_version_falls_to_the_next_slower_one(fake_operation: str) -> 
             assert kernels.runtime_info()["operations"][fake_operation] == wanted
 
 
-@pytest.mark.parametrize("path", ["vnni", "AVX2", "", "auto"])
+@pytest.mark.parametrize("path", ["vnni", "avx512", "AMX", "AVX2", "", "auto"])
 def test_an_unknown_path_is_refused_with_the_list(path: str) -> None:
     before = kernels.active_path()
     with pytest.raises(ValueError, match=f"got '{path}'.*available.*reference"):
@@ -239,6 +239,12 @@ def test_show_runtime_names_compiler_and_processor() -> None:
     info = kernels.runtime_info()
     assert "none" not in info["compiler"]
     assert ("avx2" in info["cpu_features"]) == ("avx2" in info["available"])
+    if "emulated" in info["compiler"]:
+        assert info["available"][:2] == ["amx", "avx512vnni"]
+        return
+    vnni = {"avx2", "avx512f", "avx512bw", "avx512vl", "avx512vnni"}
+    for path, features in {"avx512vnni": vnni, "amx": vnni | {"amx-tile", "amx-int8", "amx-permission"}}.items():
+        assert path not in info["available"] or features <= set(info["cpu_features"])
 
 
 def test_importing_the_kernels_brings_in_nothing_heavy() -> None:

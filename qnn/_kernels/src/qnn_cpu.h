@@ -24,11 +24,13 @@
 #define QNN_COMPILER_AGE(gcc, clang) 0
 #endif
 #if defined(QNN_EMULATE)
+#define QNN_EMULATED 1
 #define QNN_HAS_VNNI 1
 #define QNN_HAS_AMX 1
 #define QNN_AVX512
 #define QNN_AMX
 #else
+#define QNN_EMULATED 0
 #define QNN_AVX512 __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512vnni")))
 #define QNN_AMX __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512vnni,amx-tile,amx-int8")))
 #if QNN_X86 && QNN_COMPILER_AGE(8, 7) && !defined(QNN_NO_AVX512)
