@@ -131,6 +131,20 @@ def convolutions(draw: st.DrawFn) -> Convolution:
     return Convolution(x, w, g, stride, padding, dilation, groups)
 
 
+@st.composite
+def tiled_convolutions(draw: st.DrawFn) -> Convolution:
+    """3 x 3 kernels of stride 1 over int8 with enough positions for the tiles of 2 x 2 outputs, and just too few."""
+    channels, filters = draw(st.sampled_from([1, 12, 15, 16, 17, 33])), draw(st.sampled_from([1, 8, 15, 16, 17, 33]))
+    padding = draw(pairs(st.integers(0, 3)))
+    input_hw = draw(pairs(st.sampled_from([1, 2, 3, 4, 5, 8, 11])).filter(lambda hw: fits(hw, (3, 3), padding, (1, 1))))
+    oh, ow = conv_output_hw(input_hw, (3, 3), (1, 1), padding, (1, 1))
+    tiles = ((oh + 1) // 2) * ((ow + 1) // 2)
+    images = -(-draw(st.sampled_from([31, 32, 65, 192, 200])) // tiles)
+    shapes = (images, *input_hw, channels), (filters, 3, 3, channels), (images, oh, ow, filters)
+    x, w, g = (ints(shape, np.int8, draw(patterns), draw(seeds)) for shape in shapes)
+    return Convolution(x, w, g, (1, 1), padding, (1, 1), 1)
+
+
 def targets(shape: tuple[int, ...]) -> st.SearchStrategy[Target]:
     """Targets for a result of this shape: every rule, every kind of noise (an array of words too), any width."""
     count = int(np.prod(shape, dtype=np.int64))

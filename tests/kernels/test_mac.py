@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mac_cases import Convolution, Ints, Product, biases, convolutions, ints, products, targets
+from mac_cases import (
+    Convolution,
+    Ints,
+    Product,
+    biases,
+    convolutions,
+    ints,
+    products,
+    targets,
+    tiled_convolutions,
+)
 
 import qnn._kernels as kernels
 from qnn import numerics
@@ -61,7 +71,7 @@ def test_gemm_requantize(path: str, case: Product, threads: int, exponent: int, 
 
 @pytest.mark.clause("MAC-4", "MAC-5", "MAC-6")
 @every_path
-@given(case=convolutions(), threads=thread_counts)
+@given(case=st.one_of(convolutions(), convolutions(), tiled_convolutions()), threads=thread_counts)
 def test_conv2d_and_gradients(path: str, case: Convolution, threads: int) -> None:
     x, w, g, geometry = case.x, case.w, case.g, case.geometry
     same(run(path, "conv2d", x, w, *geometry, threads=threads), mac.conv2d(x, w, *geometry))
@@ -73,7 +83,12 @@ def test_conv2d_and_gradients(path: str, case: Convolution, threads: int) -> Non
 
 @pytest.mark.clause("MAC-4", "MAC-5", "REQ-1")
 @every_path
-@given(case=convolutions(), threads=thread_counts, exponent=st.integers(-40, 40), data=st.data())
+@given(
+    case=st.one_of(convolutions(), convolutions(), tiled_convolutions()),
+    threads=thread_counts,
+    exponent=st.integers(-40, 40),
+    data=st.data(),
+)
 def test_conv2d_requantize(path: str, case: Convolution, threads: int, exponent: int, data: st.DataObject) -> None:
     acc = mac.conv2d(case.x, case.w, *case.geometry)
     bias, target = data.draw(biases(acc.shape[3])), data.draw(targets(acc.shape))

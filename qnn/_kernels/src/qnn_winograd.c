@@ -5,9 +5,14 @@
 #include "qnn_parallel.h"
 
 enum {
-    BLOCK_TILES = 48, /* of a block, whose results are requantised together */
-    WIDE_ROW = 128,   /* longer rows of tiles are cut */
-    HOT_BYTES = 24 << 10 /* of transformed tiles and their sums, which should stay in the first-level cache */
+    BLOCK_TILES = 48,     /* of a block, whose results are requantised together */
+    WIDE_ROW = 128,       /* longer rows of tiles are cut */
+    HOT_BYTES = 24 << 10, /* of transformed tiles and their sums, which should stay in the first-level cache */
+    /* Below these the direct way is faster, as measured. */
+    LEAST_IN = 12,
+    LEAST_OUT = 8,
+    LEAST_TILES = 32,
+    LEAST_GRAD_TILES = 192
 };
 
 typedef struct {
@@ -16,10 +21,10 @@ typedef struct {
     const int8_t *input, *weights;
     int64_t images, in_h, in_w, in_c, out_h, out_w, out_c, pad_y, pad_x;
     int64_t in_padded, panels, out_padded;
-    int64_t tile_rows, tile_columns;              /* of an image */
-    int64_t rows, columns, column_blocks, step;   /* tiles of a block, and how many of them go through at a time */
-    int16_t *packed;                              /* [panels][points][pairs][16][2] */
-    char *scratch;                                /* one part per worker: four rows of input at 0, then these */
+    int64_t tile_rows, tile_columns;            /* of an image */
+    int64_t rows, columns, column_blocks, step; /* tiles of a block, and how many of them go through at a time */
+    int16_t *packed;                            /* [panels][points][pairs][16][2] */
+    char *scratch;                              /* one part per worker: four rows of input at 0, then these */
     int64_t scratch_bytes, data_at, sums_at, dense_at;
     qnn_counts *counts;
     int gradient;
@@ -27,10 +32,10 @@ typedef struct {
 
 /* One worker's memory, and the block it works on. */
 typedef struct {
-    int8_t *input;    /* [4][2 columns + 2][in_padded] */
-    int16_t *data;    /* [step][points][in_padded] */
-    int32_t *sums;    /* [step][points][16] */
-    int32_t *dense;   /* [2 rows][2 columns][out_padded] */
+    int8_t *input;  /* [4][2 columns + 2][in_padded] */
+    int16_t *data;  /* [step][points][in_padded], apart by qnn_wino_tile */
+    int32_t *sums;  /* [step][points][16], apart by QNN_WINO_SUMS */
+    int32_t *dense; /* [2 rows][2 columns][out_padded] */
     int64_t row0, row1, x0, x1; /* rows of tiles over all images, columns of tiles */
 } block;
 
@@ -49,7 +54,7 @@ static void transform(const job *j, const block *b, int64_t first, int64_t end)
 {
     int64_t columns = b->x1 - b->x0, row = (2 * columns + 2) * j->in_padded, run;
     int16_t *to = b->data;
-    for (int64_t t = first; t < end; t += run, to += run * QNN_WINO_POINTS * j->in_padded) {
+    for (int64_t t = first; t < end; t += run, to += run * qnn_wino_tile(j->in_padded)) {
         int64_t column = t % columns;
         run = qnn_min(end - t, columns - column);
         if (column == 0)
@@ -62,10 +67,10 @@ static void transform(const job *j, const block *b, int64_t first, int64_t end)
 static void multiply(const job *j, const block *b, int64_t panel, int64_t first, int64_t end)
 {
     int64_t pairs = (j->in_c + 1) / 2, columns = b->x1 - b->x0, row = 2 * columns * j->out_padded, run;
-    j->isa->winograd->products(b->data, j->in_padded, pairs, j->packed + panel * QNN_WINO_POINTS * pairs * 2 * QNN_PANEL,
-                               end - first, b->sums);
+    const int16_t *packed = j->packed + panel * QNN_WINO_POINTS * pairs * 2 * QNN_PANEL;
+    j->isa->winograd->products(b->data, j->in_padded, pairs, packed, end - first, b->sums);
     const int32_t *sums = b->sums;
-    for (int64_t t = first; t < end; t += run, sums += run * QNN_WINO_POINTS * QNN_PANEL) {
+    for (int64_t t = first; t < end; t += run, sums += run * QNN_WINO_SUMS) {
         int64_t column = t % columns;
         run = qnn_min(end - t, columns - column);
         j->isa->winograd->result(sums, run, row, j->out_padded,
@@ -194,7 +199,7 @@ static void pack_panel(void *context, int64_t begin, int64_t end, int worker)
 
 static void lay_out(job *j, int threads)
 {
-    int64_t all_rows = j->images * j->tile_rows, tile_bytes = QNN_WINO_POINTS * (j->in_padded * 2 + QNN_PANEL * 4);
+    int64_t all_rows = j->images * j->tile_rows, tile_bytes = qnn_wino_tile(j->in_padded) * 2 + QNN_WINO_SUMS * 4;
     j->columns = j->tile_columns > WIDE_ROW ? WIDE_ROW / 2 : j->tile_columns;
     j->column_blocks = (j->tile_columns + j->columns - 1) / j->columns;
     j->rows = qnn_max(1, qnn_min(all_rows, BLOCK_TILES / j->columns));
@@ -203,8 +208,8 @@ static void lay_out(job *j, int threads)
     int64_t tiles = j->rows * j->columns;
     j->step = qnn_min(tiles, qnn_max(12, HOT_BYTES / tile_bytes / QNN_TILE_ROWS * QNN_TILE_ROWS));
     j->data_at = qnn_lines(4 * (2 * j->columns + 2) * j->in_padded);
-    j->sums_at = j->data_at + qnn_lines(j->step * QNN_WINO_POINTS * j->in_padded * 2);
-    j->dense_at = j->sums_at + qnn_lines(j->step * QNN_WINO_POINTS * QNN_PANEL * 4);
+    j->sums_at = j->data_at + qnn_lines(j->step * qnn_wino_tile(j->in_padded) * 2);
+    j->dense_at = j->sums_at + qnn_lines(j->step * QNN_WINO_SUMS * 4);
     j->scratch_bytes = j->dense_at + qnn_lines(4 * tiles * j->out_padded * 4);
 }
 
@@ -233,21 +238,29 @@ static int run(job *j, int threads, qnn_counts *counts)
     return done ? 0 : -1;
 }
 
-static int fits(const qnn_isa *isa, const qnn_conv_shape *s, int first_bytes, int second_bytes)
+/* Whether it is a convolution for the tiles, and they are as many as make up for the transforms of the weights (or of
+   their gradient's sums), and are not mostly empty. Measured: from 12 channels on the products saved are more than the
+   transforms cost. */
+static int fits(const qnn_isa *isa, const qnn_conv_shape *s, int first_bytes, int second_bytes, int64_t h, int64_t w,
+                int64_t least_tiles)
 {
+    int64_t tiles = ((h + 1) / 2) * ((w + 1) / 2);
     return isa->winograd && first_bytes == 1 && second_bytes == 1 && s->groups == 1 && s->kh == 3 && s->kw == 3 &&
-           s->stride_y == 1 && s->stride_x == 1 && s->dilation_y == 1 && s->dilation_x == 1;
+           s->stride_y == 1 && s->stride_x == 1 && s->dilation_y == 1 && s->dilation_x == 1 &&
+           s->images * tiles >= least_tiles && 20 * tiles <= 9 * h * w;
 }
 
 int qnn_winograd_takes(const qnn_isa *isa, const qnn_conv_shape *s, int x_bytes, int w_bytes, int gradient)
 {
     int64_t in_c = gradient ? s->filters : s->channels, out_c = gradient ? s->channels : s->filters;
-    return fits(isa, s, x_bytes, w_bytes) && in_c <= QNN_WINO_CHANNELS && in_c >= 8 && out_c >= 8;
+    return in_c >= LEAST_IN && in_c <= QNN_WINO_CHANNELS && out_c >= LEAST_OUT &&
+           fits(isa, s, x_bytes, w_bytes, gradient ? s->h : s->oh, gradient ? s->w : s->ow, LEAST_TILES);
 }
 
 int qnn_winograd_takes_weight_grad(const qnn_isa *isa, const qnn_conv_shape *s, int x_bytes, int g_bytes)
 {
-    return fits(isa, s, x_bytes, g_bytes) && s->channels >= 8 && s->filters >= 8;
+    return s->channels >= LEAST_IN && s->filters >= LEAST_OUT &&
+           fits(isa, s, x_bytes, g_bytes, s->oh, s->ow, LEAST_GRAD_TILES);
 }
 
 int qnn_winograd_conv2d(const qnn_isa *isa, const qnn_conv_shape *s, const void *x, const void *weights, int gradient,

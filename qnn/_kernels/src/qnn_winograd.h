@@ -37,13 +37,19 @@ enum {
     QNN_WINO_DATA = 512, QNN_WINO_WEIGHT = 1152, QNN_WINO_GRAD = 512, /* largest transformed values */
     QNN_WINO_CHANNELS = 3640, QNN_WINO_TILES = 8191
 };
+/* Distances of tiles are no multiples of large powers of two, since rows so far apart share lines of the first-level
+   cache. */
+enum { QNN_WINO_SUMS = QNN_WINO_POINTS * QNN_PANEL + 16 };
+static inline int64_t qnn_wino_tile(int64_t channels) { return QNN_WINO_POINTS * channels + 32; }
+
 _Static_assert((int64_t)QNN_WINO_DATA * QNN_WINO_WEIGHT * QNN_WINO_CHANNELS < INT64_C(1) << 31, "sums fit int32");
 _Static_assert((int64_t)QNN_WINO_DATA * QNN_WINO_GRAD * QNN_WINO_TILES < INT64_C(1) << 31, "sums fit int32");
 
 /* The transforms of one instruction set. `channels` is a multiple of QNN_WINO_LANES; tiles lie side by side, tile t at
    pixel 2 t; `row` is the distance of two rows of pixels, in elements. */
 struct qnn_winograd {
-    /* out[t][point][channel] = B d B' of the 4 x 4 pixels from source on. */
+    /* out[t][point][channel] = B d B' of the 4 x 4 pixels from source on; tiles of `out` are qnn_wino_tile apart, and
+       those of sums QNN_WINO_SUMS. */
     void (*data)(const int8_t *source, int64_t row, int64_t channels, int64_t tiles, int16_t *out);
     /* out[point][lane] = G w G' of QNN_WINO_LANES channels; tap k lies at taps[k]. */
     void (*weights)(const int8_t *const taps[9], int16_t *out);

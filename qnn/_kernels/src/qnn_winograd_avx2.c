@@ -25,77 +25,82 @@ QNN_AVX2_INLINE void store_pairs(int16_t *to, __m256i first, __m256i second)
     store(to + 16, _mm256_unpackhi_epi16(first, second));
 }
 
-/* B applied to a column of four pixels. */
-QNN_AVX2_INLINE void column(const int8_t *source, int64_t row, int apart, __m256i out[4])
+/* Where row y of B takes its two pixels of a column from: row 1 adds them, the others subtract the second. */
+static const int FIRST[4] = {0, 1, 2, 1}, SECOND[4] = {2, 2, 1, 3};
+
+/* One row of B applied to a column. `add` and `apart` are constants at every call. */
+QNN_AVX2_INLINE __m256i column(const int8_t *first, const int8_t *second, int add, int apart)
 {
-    __m256i a = apart ? widen_apart(source) : widen(source);
-    __m256i b = apart ? widen_apart(source + row) : widen(source + row);
-    __m256i c = apart ? widen_apart(source + 2 * row) : widen(source + 2 * row);
-    __m256i d = apart ? widen_apart(source + 3 * row) : widen(source + 3 * row);
-    out[0] = _mm256_sub_epi16(a, c);
-    out[1] = _mm256_add_epi16(b, c);
-    out[2] = _mm256_sub_epi16(c, b);
-    out[3] = _mm256_sub_epi16(b, d);
+    __m256i a = apart ? widen_apart(first) : widen(first), b = apart ? widen_apart(second) : widen(second);
+    return add ? _mm256_add_epi16(a, b) : _mm256_sub_epi16(a, b);
 }
 
-/* Neighbouring tiles share two columns of pixels, which stay in registers. */
-QNN_AVX2 static void data_avx2(const int8_t *source, int64_t row, int64_t channels, int64_t tiles, int16_t *out)
+/* The four points of one row of B and the tile whose third column is at first and second; k holds its first two
+   columns and then those of the next tile. One row of B at a time needs few enough registers to stay in them. */
+QNN_AVX2_INLINE void row_points(const int8_t *first, const int8_t *second, int64_t channels, int add, int apart,
+                                __m256i k[2], __m256i point[4])
 {
-    for (int64_t c = 0; c < channels; c += QNN_WINO_LANES) {
-        __m256i k[4][4];
-        const int8_t *from = source + c;
-        int16_t *to = out + c;
-        column(from, row, 0, k[0]);
-        column(from + channels, row, 0, k[1]);
-        for (int64_t t = 0; t < tiles; t++, to += QNN_WINO_POINTS * channels) {
-            from += 2 * channels;
-            column(from, row, 0, k[2]);
-            column(from + channels, row, 0, k[3]);
-            for (int y = 0; y < 4; y++) {
-                store(to + 4 * y * channels, _mm256_sub_epi16(k[0][y], k[2][y]));
-                store(to + (4 * y + 1) * channels, _mm256_add_epi16(k[1][y], k[2][y]));
-                store(to + (4 * y + 2) * channels, _mm256_sub_epi16(k[2][y], k[1][y]));
-                store(to + (4 * y + 3) * channels, _mm256_sub_epi16(k[1][y], k[3][y]));
-                k[0][y] = k[2][y];
-                k[1][y] = k[3][y];
-            }
-        }
+    __m256i third = column(first, second, add, apart), fourth = column(first + channels, second + channels, add, apart);
+    point[0] = _mm256_sub_epi16(k[0], third);
+    point[1] = _mm256_add_epi16(k[1], third);
+    point[2] = _mm256_sub_epi16(third, k[1]);
+    point[3] = _mm256_sub_epi16(k[1], fourth);
+    k[0] = third;
+    k[1] = fourth;
+}
+
+QNN_AVX2_INLINE void data_row(const int8_t *first, const int8_t *second, int64_t channels, int64_t tiles, int add,
+                              int16_t *out)
+{
+    __m256i k[2] = {column(first, second, add, 0), column(first + channels, second + channels, add, 0)}, point[4];
+    for (int64_t t = 0; t < tiles; t++, out += qnn_wino_tile(channels)) {
+        first += 2 * channels;
+        second += 2 * channels;
+        row_points(first, second, channels, add, 0, k, point);
+        for (int x = 0; x < 4; x++)
+            store(out + x * channels, point[x]);
     }
 }
 
-/* The next tile of a row: columns k[0] and k[1] are there, and become those of the tile after it. */
-QNN_AVX2_INLINE void next_tile(const int8_t *source, int64_t row, int64_t channels, __m256i k[2][4],
-                               __m256i point[QNN_WINO_POINTS])
+QNN_AVX2 static void data_avx2(const int8_t *source, int64_t row, int64_t channels, int64_t tiles, int16_t *out)
 {
-    __m256i third[4], fourth[4];
-    column(source + 2 * channels, row, 1, third);
-    column(source + 3 * channels, row, 1, fourth);
-    for (int y = 0; y < 4; y++) {
-        point[4 * y] = _mm256_sub_epi16(k[0][y], third[y]);
-        point[4 * y + 1] = _mm256_add_epi16(k[1][y], third[y]);
-        point[4 * y + 2] = _mm256_sub_epi16(third[y], k[1][y]);
-        point[4 * y + 3] = _mm256_sub_epi16(k[1][y], fourth[y]);
-        k[0][y] = third[y];
-        k[1][y] = fourth[y];
+    for (int64_t c = 0; c < channels; c += QNN_WINO_LANES)
+        for (int y = 0; y < 4; y++) {
+            const int8_t *first = source + FIRST[y] * row + c, *second = source + SECOND[y] * row + c;
+            if (y == 1)
+                data_row(first, second, channels, tiles, 1, out + 4 * y * channels + c);
+            else
+                data_row(first, second, channels, tiles, 0, out + 4 * y * channels + c);
+        }
+}
+
+QNN_AVX2_INLINE void data_pairs_row(const int8_t *first, const int8_t *second, int64_t channels, int64_t pairs, int add,
+                                    int64_t stride, int16_t *out)
+{
+    __m256i k[2] = {column(first, second, add, 1), column(first + channels, second + channels, add, 1)};
+    __m256i even[4], odd[4];
+    for (int64_t pair = 0; pair < pairs; pair++, out += stride) {
+        row_points(first + 2 * channels, second + 2 * channels, channels, add, 1, k, even);
+        first += 4 * channels;
+        second += 4 * channels;
+        row_points(first, second, channels, add, 1, k, odd);
+        for (int x = 0; x < 4; x++)
+            store_pairs(out + x * channels * 2, even[x], odd[x]);
     }
 }
 
 QNN_AVX2 static void data_pairs_avx2(const int8_t *source, int64_t row, int64_t channels, int64_t pairs,
                                      int64_t stride, int16_t *out)
 {
-    for (int64_t c = 0; c < channels; c += QNN_WINO_LANES) {
-        __m256i k[2][4], first[QNN_WINO_POINTS], second[QNN_WINO_POINTS];
-        const int8_t *from = source + c;
-        int16_t *to = out + 2 * c;
-        column(from, row, 1, k[0]);
-        column(from + channels, row, 1, k[1]);
-        for (int64_t pair = 0; pair < pairs; pair++, from += 4 * channels, to += stride) {
-            next_tile(from, row, channels, k, first);
-            next_tile(from + 2 * channels, row, channels, k, second);
-            for (int p = 0; p < QNN_WINO_POINTS; p++)
-                store_pairs(to + p * channels * 2, first[p], second[p]);
+    for (int64_t c = 0; c < channels; c += QNN_WINO_LANES)
+        for (int y = 0; y < 4; y++) {
+            const int8_t *first = source + FIRST[y] * row + c, *second = source + SECOND[y] * row + c;
+            int16_t *to = out + (4 * y * channels + c) * 2;
+            if (y == 1)
+                data_pairs_row(first, second, channels, pairs, 1, stride, to);
+            else
+                data_pairs_row(first, second, channels, pairs, 0, stride, to);
         }
-    }
 }
 
 /* G2 applied to two numbers. */
@@ -148,14 +153,15 @@ QNN_AVX2 static void weights_avx2(const int8_t *const taps[9], int16_t *out)
     }
 }
 
-/* One point of `count` tiles, whose data lie `stride` elements apart; count is a constant, so sums stay in registers. */
+/* One point of `count` tiles, whose data lie `stride` elements apart; count is a constant, so that the sums stay in
+   registers. */
 QNN_AVX2_INLINE void point_products(const int count, const int16_t *data, int64_t stride, const int16_t *packed,
                                     int64_t pairs, int32_t *sums)
 {
     __m256i total[QNN_TILE_ROWS][2];
     for (int t = 0; t < count; t++)
         total[t][0] = total[t][1] = _mm256_setzero_si256();
-    const int16_t *end = packed + pairs * 2 * QNN_PANEL, *second = data + 3 * stride;
+    const int16_t *end = packed + pairs * 2 * QNN_PANEL, *second = count > 3 ? data + 3 * stride : data;
 #pragma GCC unroll 2
     for (; packed < end; packed += 2 * QNN_PANEL, data += 2, second += 2) {
         __m256i low = _mm256_load_si256((const __m256i *)(const void *)packed);
@@ -168,28 +174,27 @@ QNN_AVX2_INLINE void point_products(const int count, const int16_t *data, int64_
             total[t][1] = _mm256_add_epi32(total[t][1], _mm256_madd_epi16(both, high));
         }
     }
-    for (int t = 0; t < count; t++, sums += QNN_WINO_POINTS * QNN_PANEL) {
+    for (int t = 0; t < count; t++, sums += QNN_WINO_SUMS) {
         store(sums, total[t][0]);
         store(sums + 8, total[t][1]);
     }
 }
 
-#define REST(n)                                                              \
-    case n:                                                                  \
-        point_products(n, rest, QNN_WINO_POINTS * channels, packed, pairs, to); \
+#define REST(n)                                             \
+    case n:                                                 \
+        point_products(n, rest, stride, packed, pairs, to); \
         break
 
 QNN_AVX2 static void products_avx2(const int16_t *data, int64_t channels, int64_t pairs, const int16_t *packed,
                                    int64_t tiles, int32_t *sums)
 {
-    for (int point = 0; point < QNN_WINO_POINTS; point++, data += channels, packed += pairs * 2 * QNN_PANEL,
-             sums += QNN_PANEL) {
+    const int64_t stride = qnn_wino_tile(channels);
+    for (int point = 0; point < QNN_WINO_POINTS; point++) {
         int64_t t = 0;
         for (; t + QNN_TILE_ROWS <= tiles; t += QNN_TILE_ROWS)
-            point_products(QNN_TILE_ROWS, data + t * QNN_WINO_POINTS * channels, QNN_WINO_POINTS * channels, packed,
-                           pairs, sums + t * QNN_WINO_POINTS * QNN_PANEL);
-        const int16_t *rest = data + t * QNN_WINO_POINTS * channels;
-        int32_t *to = sums + t * QNN_WINO_POINTS * QNN_PANEL;
+            point_products(QNN_TILE_ROWS, data + t * stride, stride, packed, pairs, sums + t * QNN_WINO_SUMS);
+        const int16_t *rest = data + t * stride;
+        int32_t *to = sums + t * QNN_WINO_SUMS;
         switch (tiles - t) {
             REST(1);
             REST(2);
@@ -199,6 +204,9 @@ QNN_AVX2 static void products_avx2(const int16_t *data, int64_t channels, int64_
         default:
             break;
         }
+        data += channels;
+        packed += pairs * 2 * QNN_PANEL;
+        sums += QNN_PANEL;
     }
 }
 
@@ -222,7 +230,7 @@ QNN_AVX2_INLINE void result_eight(const int32_t *m, int64_t row, int64_t pixel, 
 
 QNN_AVX2 static void result_avx2(const int32_t *sums, int64_t tiles, int64_t row, int64_t pixel, int32_t *out)
 {
-    for (int64_t t = 0; t < tiles; t++, sums += QNN_WINO_POINTS * QNN_PANEL, out += 2 * pixel) {
+    for (int64_t t = 0; t < tiles; t++, sums += QNN_WINO_SUMS, out += 2 * pixel) {
         result_eight(sums, row, pixel, out);
         result_eight(sums + 8, row, pixel, out + 8);
     }

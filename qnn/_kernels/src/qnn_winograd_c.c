@@ -24,7 +24,7 @@ QNN_INLINE void data_points(const int8_t *source, int64_t row, int64_t channels,
 
 static void data_c(const int8_t *source, int64_t row, int64_t channels, int64_t tiles, int16_t *out)
 {
-    for (int64_t t = 0; t < tiles; t++, source += 2 * channels, out += QNN_WINO_POINTS * channels)
+    for (int64_t t = 0; t < tiles; t++, source += 2 * channels, out += qnn_wino_tile(channels))
         for (int64_t c = 0; c < channels; c++) {
             int16_t point[QNN_WINO_POINTS];
             data_points(source + c, row, channels, point);
@@ -99,12 +99,12 @@ static void products_c(const int16_t *data, int64_t channels, int64_t pairs, con
                        int32_t *sums)
 {
     const qnn_isa *isa = qnn_isa_c();
-    for (int64_t t = 0; t < tiles; t += 2, data += 2 * QNN_WINO_POINTS * channels) {
-        const int16_t *rows[2] = {data, data + QNN_WINO_POINTS * channels};
+    for (int64_t t = 0; t < tiles; t += 2, data += 2 * qnn_wino_tile(channels)) {
+        const int16_t *rows[2] = {data, data + qnn_wino_tile(channels)};
         for (int64_t point = 0; point < QNN_WINO_POINTS; point++) {
             const qnn_segment segment = {point * channels, pairs};
             isa->panel(rows, t + 1 < tiles ? 2 : 1, 2, &segment, 1, packed + point * pairs * 2 * QNN_PANEL,
-                       sums + (t * QNN_WINO_POINTS + point) * QNN_PANEL, QNN_WINO_POINTS * QNN_PANEL, 0);
+                       sums + t * QNN_WINO_SUMS + point * QNN_PANEL, QNN_WINO_SUMS, 0);
         }
     }
 }
@@ -114,7 +114,7 @@ QNN_INLINE int32_t quarter(uint32_t sum) { return QNN_ASR((int32_t)sum, 2); }
 
 static void result_c(const int32_t *sums, int64_t tiles, int64_t row, int64_t pixel, int32_t *out)
 {
-    for (int64_t t = 0; t < tiles; t++, sums += QNN_WINO_POINTS * QNN_PANEL, out += 2 * pixel)
+    for (int64_t t = 0; t < tiles; t++, sums += QNN_WINO_SUMS, out += 2 * pixel)
         for (int c = 0; c < QNN_PANEL; c++) {
             uint32_t half[2][4];
             for (int x = 0; x < 4; x++) {

@@ -12,22 +12,22 @@ typedef struct {
     const qnn_isa *isa;
     const qnn_conv_shape *shape;
     const int8_t *x, *g;
-    int64_t channels, filters;                  /* padded */
-    int64_t tile_rows, tile_columns;            /* of an image; columns are even */
-    int64_t rows, columns, column_blocks;       /* tiles of a block */
-    int64_t data_stride, point_stride;          /* from pair to pair of the data, from point to point of the gradients */
-    char *scratch;                              /* one part per worker: sums at 0, then these */
+    int64_t channels, filters;            /* padded */
+    int64_t tile_rows, tile_columns;      /* of an image; columns are even */
+    int64_t rows, columns, column_blocks; /* tiles of a block */
+    int64_t data_stride, point_stride;    /* from pair to pair of the data, from point to point of the gradients */
+    char *scratch;                        /* one part per worker: sums at 0, then these */
     int64_t scratch_bytes, total_at, data_at, grads_at, x_at, g_at, pointers_at, since_at;
 } job;
 
 typedef struct {
-    int32_t *sums;   /* [points][channels of the shape][filters] */
-    int64_t *total;  /* [taps][channels of the shape][filters] */
-    int16_t *data;   /* [pairs of tiles][points][channels][2] */
-    int16_t *grads;  /* [points][panels][pairs of tiles][16][2] */
-    int8_t *x, *g;   /* the four rows of input and two of gradients of one row of tiles */
+    int32_t *sums;  /* [points][channels of the shape][filters] */
+    int64_t *total; /* [taps][channels of the shape][filters] */
+    int16_t *data;  /* [pairs of tiles][points][channels][2] */
+    int16_t *grads; /* [points][panels][pairs of tiles][16][2] */
+    int8_t *x, *g;  /* the four rows of input and two of gradients of one row of tiles */
     const int16_t **pointers;
-    int64_t *since;  /* tiles in sums that were not drained yet */
+    int64_t *since; /* tiles in sums that were not drained yet */
 } memory;
 
 static memory memory_of(const job *j, int worker)
