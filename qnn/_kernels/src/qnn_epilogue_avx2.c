@@ -1,7 +1,7 @@
 /* Requantising with AVX2: int32 accumulators at shifts up to 31, every rounding; the rest goes to the plain C. */
 #include <string.h>
 
-#include "qnn_lanes_s8.h"
+#include "qnn_narrow.h"
 #include "qnn_noise.h"
 #include "qnn_round.h"
 
@@ -17,7 +17,7 @@ typedef struct {
     __m128i shift, noise_right, noise_left;
     __m256i mask, half;
     qnn_lane_limits limits;
-    qnn_s8_limits limits_s8;
+    qnn_narrow_limits limits_s8;
 } constants;
 
 QNN_AVX2_INLINE constants make_constants(const qnn_plan *p)
@@ -31,7 +31,7 @@ QNN_AVX2_INLINE constants make_constants(const qnn_plan *p)
     k.mask = _mm256_set1_epi32((int)p->mask);
     k.half = _mm256_set1_epi32((int)half);
     k.limits = qnn_make_lane_limits(p->target->bits);
-    k.limits_s8 = qnn_make_s8_limits(p->target->bits <= 8 ? p->target->bits : 8);
+    k.limits_s8 = qnn_make_narrow_limits(p->target->bits <= 8 ? p->target->bits : 8);
     return k;
 }
 
@@ -59,32 +59,35 @@ QNN_AVX2_INLINE __m256i addend(__m256i v, __m256i whole, __m128i words, const co
     }
 }
 
-/* Eight accumulators, rounded but not clipped, and their floors. `rounding` is a constant at every call. */
-QNN_AVX2_INLINE __m256i rounded(__m256i v, __m128i words, const constants *k, int rounding, __m256i *whole)
+/* Eight accumulators, rounded but not clipped. `rounding` is a constant at every call. */
+QNN_AVX2_INLINE qnn_rounded rounded(__m256i v, __m128i words, const constants *k, int rounding)
 {
+    const __m256i zero = _mm256_cmpeq_epi32(v, _mm256_setzero_si256());
+    __m256i whole, y;
     if (rounding == EXACT) {
         /* Beyond +-2^15 every format saturates; a clamp to there keeps the shifted value within int32. */
-        *whole = _mm256_max_epi32(_mm256_min_epi32(v, _mm256_set1_epi32(32768)), _mm256_set1_epi32(-32769));
-        *whole = _mm256_sll_epi32(*whole, k->shift);
-        return *whole;
+        whole = _mm256_max_epi32(_mm256_min_epi32(v, _mm256_set1_epi32(32768)), _mm256_set1_epi32(-32769));
+        y = whole = _mm256_sll_epi32(whole, k->shift);
+    } else {
+        y = whole = _mm256_sra_epi32(v, k->shift);
+        if (rounding != QNN_FLOOR) {
+            __m256i rest = _mm256_add_epi32(_mm256_and_si256(v, k->mask), addend(v, whole, words, k, rounding));
+            y = _mm256_add_epi32(whole, _mm256_srl_epi32(rest, k->shift));
+        }
     }
-    *whole = _mm256_sra_epi32(v, k->shift);
-    if (rounding == QNN_FLOOR)
-        return *whole;
-    __m256i rest = _mm256_add_epi32(_mm256_and_si256(v, k->mask), addend(v, *whole, words, k, rounding));
-    return _mm256_add_epi32(*whole, _mm256_srl_epi32(rest, k->shift));
+    qnn_rounded r = {y, whole, zero};
+    return r;
 }
 
-/* STEP accumulators: v as they are, y rounded, whole their floors. */
+/* STEP accumulators. */
 QNN_AVX2_INLINE void round_step(const int32_t *acc, const uint16_t *noise, const constants *k, int rounding,
-                                __m256i v[4], __m256i y[4], __m256i whole[4])
+                                qnn_rounded r[4])
 {
     for (int j = 0; j < 4; j++) {
         __m128i words = _mm_setzero_si128();
         if (rounding == QNN_STOCHASTIC)
             words = _mm_loadu_si128((const __m128i *)(const void *)(noise + 8 * j));
-        v[j] = _mm256_loadu_si256((const __m256i *)(const void *)(acc + 8 * j));
-        y[j] = rounded(v[j], words, k, rounding, &whole[j]);
+        r[j] = rounded(_mm256_loadu_si256((const __m256i *)(const void *)(acc + 8 * j)), words, k, rounding);
     }
 }
 
@@ -92,15 +95,14 @@ QNN_AVX2_INLINE void round_step(const int32_t *acc, const uint16_t *noise, const
 QNN_AVX2_INLINE void steps_s8(const int32_t *acc, const uint16_t *noise, int64_t m, const constants *k, int rounding,
                               int8_t *out, qnn_lane_counts *c)
 {
-    _Static_assert(CHUNK / STEP <= QNN_S8_STEPS, "counts of a chunk fit their lanes");
-    qnn_s8_counts counts = qnn_no_lane_counts();
+    _Static_assert(CHUNK / STEP <= QNN_NARROW_MOST_STEPS, "counts of a chunk fit their lanes");
+    qnn_narrow_counts counts = qnn_no_lane_counts();
     for (int64_t i = 0; i < m; i += STEP) {
-        __m256i v[4], y[4], whole[4];
-        round_step(acc + i, noise + i, k, rounding, v, y, whole);
-        __m256i low = qnn_clip_s8(v, whole, y, &k->limits_s8, &counts);
-        qnn_store_s8(low, qnn_clip_s8(v + 2, whole + 2, y + 2, &k->limits_s8, &counts), out + i);
+        qnn_rounded r[4];
+        round_step(acc + i, noise + i, k, rounding, r);
+        qnn_store_narrow(r, 1, i, out, &k->limits_s8, &counts);
     }
-    qnn_widen_s8_counts(&counts, c);
+    qnn_widen_narrow_counts(&counts, c);
 }
 
 /* The same to int16. */
@@ -108,10 +110,11 @@ QNN_AVX2_INLINE void steps_s16(const int32_t *acc, const uint16_t *noise, int64_
                                int16_t *out, qnn_lane_counts *c)
 {
     for (int64_t i = 0; i < m; i += STEP) {
-        __m256i v[4], y[4], whole[4];
-        round_step(acc + i, noise + i, k, rounding, v, y, whole);
+        qnn_rounded r[4];
+        __m256i y[4];
+        round_step(acc + i, noise + i, k, rounding, r);
         for (int j = 0; j < 4; j++)
-            y[j] = qnn_clip_lanes(y[j], whole[j], _mm256_cmpeq_epi32(v[j], _mm256_setzero_si256()), &k->limits, c);
+            y[j] = qnn_clip_lanes(r[j].y, r[j].whole, r[j].zero, &k->limits, c);
         qnn_store_lanes(y, 2, i, out);
     }
 }

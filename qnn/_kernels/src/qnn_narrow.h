@@ -1,17 +1,19 @@
-/* Clipping and counting sixteen results at a time: rounded values and their floors as int16, which is enough for formats
-   of up to 14 bits (the caller has clamped to +-2^14). */
+/* Clipping and counting sixteen results at a time, in lanes of int16: half the instructions of qnn_lanes.h.
+ *
+ * Rounded values and their floors are packed with saturation. For formats of up to 8 bits that changes nothing, whatever
+ * the values are: all limits lie within +-2^7, so a value beyond int16 compares with them as its saturated one does. For
+ * up to 14 bits the caller clamps to +-2^14 first. */
 #ifndef QNN_NARROW_H
 #define QNN_NARROW_H
 
-#include "qnn_cpu.h"
-#include "qnn_epilogue.h"
+#include "qnn_lanes.h"
 
 #if QNN_X86
-#include <immintrin.h>
 
 enum {
-    QNN_NARROW_STEP = 32,        /* results of one store */
-    QNN_NARROW_MOST_BITS = 14
+    QNN_NARROW_STEP = 32,       /* results of one store */
+    QNN_NARROW_MOST_BITS = 14,
+    QNN_NARROW_MOST_STEPS = 8192 /* between two flushes: counts are two per step and lane, which madd reads as signed */
 };
 
 /* Eight exact values: rounded, rounded down, and a mask of those that are 0. */
@@ -19,21 +21,9 @@ typedef struct {
     __m256i y, whole, zero;
 } qnn_rounded;
 
-/* Per lane of int16, downwards from 0: zeros, overflows, overflows of the double, results that were not clipped. */
-typedef struct {
-    __m256i zero, overflow, overflow_double, unclipped;
-} qnn_narrow_counts;
-
-typedef struct {
-    __m256i low, high, half_high; /* -2^(n-1), 2^(n-1) - 1, 2^(n-2) - 1 */
-} qnn_narrow_limits;
-
-QNN_AVX2_INLINE qnn_narrow_counts qnn_no_narrow_counts(void)
-{
-    const __m256i none = _mm256_setzero_si256();
-    qnn_narrow_counts c = {none, none, none, none};
-    return c;
-}
+/* The counts and limits of qnn_lanes.h in lanes of int16. */
+typedef qnn_lane_counts qnn_narrow_counts;
+typedef qnn_lane_limits qnn_narrow_limits;
 
 QNN_AVX2_INLINE qnn_narrow_limits qnn_make_narrow_limits(int bits)
 {
@@ -43,17 +33,17 @@ QNN_AVX2_INLINE qnn_narrow_limits qnn_make_narrow_limits(int bits)
     return k;
 }
 
-/* Clips sixteen values (the two halves interleaved by `packs`) and counts; EXP-1 looks at the unrounded value. */
+/* Clips two times eight values and counts; EXP-1 looks at the unrounded value. In the packing's order of lanes. */
 QNN_AVX2_INLINE __m256i qnn_clip_narrow(const qnn_rounded *a, const qnn_rounded *b, const qnn_narrow_limits *k,
                                         qnn_narrow_counts *c)
 {
     const __m256i y = _mm256_packs_epi32(a->y, b->y), whole = _mm256_packs_epi32(a->whole, b->whole);
     const __m256i size = _mm256_xor_si256(whole, _mm256_srai_epi16(whole, 15));
     const __m256i clipped = _mm256_max_epi16(_mm256_min_epi16(y, k->high), k->low);
-    c->zero = _mm256_add_epi16(c->zero, _mm256_packs_epi32(a->zero, b->zero));
-    c->overflow = _mm256_add_epi16(c->overflow, _mm256_cmpgt_epi16(size, k->high));
-    c->overflow_double = _mm256_add_epi16(c->overflow_double, _mm256_cmpgt_epi16(size, k->half_high));
-    c->unclipped = _mm256_add_epi16(c->unclipped, _mm256_cmpeq_epi16(clipped, y));
+    c->zero = _mm256_sub_epi16(c->zero, _mm256_packs_epi32(a->zero, b->zero));
+    c->overflow = _mm256_sub_epi16(c->overflow, _mm256_cmpgt_epi16(size, k->high));
+    c->overflow_double = _mm256_sub_epi16(c->overflow_double, _mm256_cmpgt_epi16(size, k->half_high));
+    c->unclipped = _mm256_sub_epi16(c->unclipped, _mm256_cmpeq_epi16(clipped, y));
     return clipped;
 }
 
@@ -73,24 +63,23 @@ QNN_AVX2_INLINE void qnn_store_narrow(const qnn_rounded r[4], int bytes, int64_t
     }
 }
 
-QNN_AVX2_INLINE int64_t qnn_sum_narrow(__m256i v)
+/* Adds counts of at most QNN_NARROW_MOST_STEPS steps to those in lanes of int32, and starts afresh. */
+QNN_AVX2_INLINE void qnn_widen_narrow_counts(qnn_narrow_counts *from, qnn_lane_counts *to)
 {
-    int32_t lanes[8];
-    int64_t sum = 0;
-    _mm256_storeu_si256((__m256i *)(void *)lanes, _mm256_madd_epi16(v, _mm256_set1_epi16(-1)));
-    for (int i = 0; i < 8; i++)
-        sum += lanes[i];
-    return sum;
+    const __m256i one = _mm256_set1_epi16(1);
+    to->zero = _mm256_add_epi32(to->zero, _mm256_madd_epi16(from->zero, one));
+    to->overflow = _mm256_add_epi32(to->overflow, _mm256_madd_epi16(from->overflow, one));
+    to->overflow_double = _mm256_add_epi32(to->overflow_double, _mm256_madd_epi16(from->overflow_double, one));
+    to->unclipped = _mm256_add_epi32(to->unclipped, _mm256_madd_epi16(from->unclipped, one));
+    *from = qnn_no_lane_counts();
 }
 
-/* Adds the lanes' counts and starts afresh; `results` is how many values went through them, padding included. */
+/* The same to the counts of a tensor; `results` is how many values went through the lanes, padding included. */
 QNN_AVX2_INLINE void qnn_flush_narrow(qnn_narrow_counts *c, int64_t results, qnn_counts *counts)
 {
-    counts->nonzero += results - qnn_sum_narrow(c->zero);
-    counts->overflow += qnn_sum_narrow(c->overflow);
-    counts->overflow_double += qnn_sum_narrow(c->overflow_double);
-    counts->saturated += results - qnn_sum_narrow(c->unclipped);
-    *c = qnn_no_narrow_counts();
+    qnn_lane_counts wide = qnn_no_lane_counts();
+    qnn_widen_narrow_counts(c, &wide);
+    qnn_flush_lanes(&wide, results, counts);
 }
 
 #endif

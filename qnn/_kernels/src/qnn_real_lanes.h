@@ -40,7 +40,7 @@ QNN_AVX2_INLINE __m256 qnn_power_lanes(int exponent)
 QNN_AVX2_INLINE qnn_real_state qnn_make_real_state(const qnn_target *t)
 {
     qnn_real_state k = {qnn_power_lanes(-t->exponent_shift), qnn_power_lanes(16 - t->exponent_shift),
-                        qnn_make_narrow_limits(t->bits), qnn_no_narrow_counts(), _mm256_setzero_ps()};
+                        qnn_make_narrow_limits(t->bits), qnn_no_lane_counts(), _mm256_setzero_ps()};
     return k;
 }
 

@@ -5,7 +5,7 @@ typedef struct {
     const void *x;
     int bytes;
     const int32_t *gamma; /* scale only */
-    const int64_t *bias;
+    const int64_t *bias, *small_bias; /* small_bias: added with the product (scale only) */
     int64_t cols;
     const qnn_term *terms; /* add only */
     int term_count, wide;
@@ -66,33 +66,50 @@ void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, 
     qnn_counts_add(counts, &total.counts);
 }
 
-/* out[i] = x[i] * factor[i]; all products are at most 2^30. */
-QNN_BODY void multiply_body(const void *x, int bytes, const int32_t *factor, int64_t n, int32_t *out)
+/* out[i] = x[i] * factor[i] + addend[i]; products are at most 2^30, addends below it. */
+QNN_BODY void multiply_body(const void *x, int bytes, const int32_t *factor, const int32_t *addend, int64_t n,
+                            int32_t *out)
 {
     if (bytes == 1)
         for (int64_t i = 0; i < n; i++)
-            out[i] = ((const int8_t *)x)[i] * factor[i];
+            out[i] = ((const int8_t *)x)[i] * factor[i] + addend[i];
     else
         for (int64_t i = 0; i < n; i++)
-            out[i] = ((const int16_t *)x)[i] * factor[i];
+            out[i] = ((const int16_t *)x)[i] * factor[i] + addend[i];
 }
-QNN_TWICE(multiply, (const void *x, int bytes, const int32_t *factor, int64_t n, int32_t *out),
-          (x, bytes, factor, n, out))
+QNN_TWICE(multiply, (const void *x, int bytes, const int32_t *factor, const int32_t *addend, int64_t n, int32_t *out),
+          (x, bytes, factor, addend, n, out))
+
+/* Whether a bias can be added in int32. */
+static int is_small(const int64_t *bias, int64_t cols)
+{
+    for (int64_t i = 0; i < cols; i++)
+        if (bias[i] <= -(1 << 30) || bias[i] >= 1 << 30)
+            return 0;
+    return 1;
+}
+
+/* The channels' factors and small biases (or zeros) of m elements from flat position `at` on. */
+static void repeat(const job *j, int64_t at, int64_t m, int32_t *gamma, int32_t *bias)
+{
+    for (int64_t i = 0, column = at % j->cols; i < m; i++) {
+        gamma[i] = j->gamma[column];
+        bias[i] = j->small_bias ? (int32_t)j->small_bias[column] : 0;
+        column = column + 1 == j->cols ? 0 : column + 1;
+    }
+}
 
 static void scale_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
     const job *j = context;
-    int32_t product[QNN_PART], gamma[QNN_PART];
+    int32_t product[QNN_PART], gamma[QNN_PART], bias[QNN_PART];
     for (int64_t at = begin * j->cols, m; at < end * j->cols; at += m) {
         m = qnn_next_part(at, end * j->cols, j->cols);
         /* Parts of whole rows all begin at channel 0, so the first one's factors serve all. */
         if (at == begin * j->cols || j->cols > QNN_PART)
-            for (int64_t i = 0, run; i < m; i += run) {
-                int64_t column = (at + i) % j->cols;
-                run = j->cols - column < m - i ? j->cols - column : m - i;
-                memcpy(gamma + i, j->gamma + column, (size_t)run * sizeof *gamma);
-            }
-        (j->avx2 ? multiply_avx2 : multiply_c)((const char *)j->x + at * j->bytes, j->bytes, gamma, m, product);
+            repeat(j, at, m, gamma, bias);
+        (j->avx2 ? multiply_avx2 : multiply_c)((const char *)j->x + at * j->bytes, j->bytes, gamma, bias, m,
+                                                 product);
         emit(j, product, 0, at, m, tally);
     }
 }
@@ -110,6 +127,10 @@ void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const in
              .out = out};
     if (rows < 1 || cols < 1)
         return;
+    if (bias && is_small(bias, cols)) {
+        j.small_bias = bias;
+        j.bias = 0;
+    }
     qnn_tally total = qnn_run_blocks(rows, qnn_row_grain(cols), how, scale_block, &j);
     qnn_counts_add(counts, &total.counts);
 }
@@ -134,6 +155,16 @@ void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const in
 ADD_TERM(add_s32, int32_t)
 ADD_TERM(add_s64, int64_t)
 
+/* The sum of two terms of int8, as in a residual block: one pass instead of two. */
+QNN_BODY void add_two_body(const int8_t *x, int shift_x, const int8_t *y, int shift_y, int64_t n, int32_t *sum)
+{
+    const int32_t factor_x = (int32_t)1 << shift_x, factor_y = (int32_t)1 << shift_y;
+    for (int64_t i = 0; i < n; i++)
+        sum[i] = x[i] * factor_x + y[i] * factor_y;
+}
+QNN_TWICE(add_two, (const int8_t *x, int shift_x, const int8_t *y, int shift_y, int64_t n, int32_t *sum),
+          (x, shift_x, y, shift_y, n, sum))
+
 static void add_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
     const job *j = context;
@@ -141,6 +172,12 @@ static void add_block(const void *context, int64_t begin, int64_t end, qnn_tally
     int64_t wide[QNN_PART];
     for (int64_t at = begin, m; at < end; at += m) {
         m = end - at < QNN_PART ? end - at : QNN_PART;
+        if (j->term_count == 2 && !j->wide && j->terms[0].bytes == 1 && j->terms[1].bytes == 1) {
+            const int8_t *x = (const int8_t *)j->terms[0].data + at, *y = (const int8_t *)j->terms[1].data + at;
+            (j->avx2 ? add_two_avx2 : add_two_c)(x, j->terms[0].shift, y, j->terms[1].shift, m, narrow);
+            emit(j, narrow, 0, at, m, tally);
+            continue;
+        }
         for (int i = 0; i < j->term_count; i++) {
             const qnn_term *term = j->terms + i;
             const void *x = (const char *)term->data + at * term->bytes;
