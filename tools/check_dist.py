@@ -14,6 +14,8 @@ WHEEL_NEEDS = (
     "qnn/numerics/rounding.py",
     "qnn/_kernels/_mac.pyi",
     "qnn/_kernels/_elem.pyi",
+    "qnn/_kernels/_bench.pyi",
+    "qnn/bench/__init__.py",
     "qnn/cli/__init__.py",
 )
 REFUSED_ENDINGS = (".pyx", ".c", ".h", ".pyc", ".tmp")
@@ -27,6 +29,7 @@ SDIST_NEEDS = (
     "pyproject.toml",
     "qnn/_kernels/_mac.pyx",
     "qnn/_kernels/_elem.pyx",
+    "qnn/_kernels/_bench.pyx",
     "qnn/_kernels/src/qnn_epilogue.h",
     "docs/spec/02-rounding.md",
     "tests/conftest.py",
@@ -56,7 +59,8 @@ def sdist_faults(path: Path) -> list[str]:
     faults += [
         f"holds {name}"
         for name in names
-        if name.endswith((".so", ".pyc")) or name in ("qnn/_kernels/_mac.c", "qnn/_kernels/_elem.c")
+        if name.endswith((".so", ".pyc"))
+        or name in ("qnn/_kernels/_mac.c", "qnn/_kernels/_elem.c", "qnn/_kernels/_bench.c")
     ]
     return faults
 

@@ -23,11 +23,15 @@ cdef extern from "qnn_bench.h" nogil:
     ctypedef struct qnn_product:
         int64_t m, n, k
         const int8_t *x
+        const int16_t *wide_x
         const int8_t *weights
-        const int16_t *pairs
         const uint8_t *shift
         const int8_t *keep
         const int8_t *negate
+        const int16_t *pair_panels
+        const int8_t *weight_panels
+        const uint8_t *shift_panels
+        const int8_t *negate_panels
         int32_t *y
     enum:
         QNN_LOOPS
@@ -147,6 +151,11 @@ def loops():
     return [name for index, name in enumerate(LOOPS) if qnn_loop_available(index)]
 
 
+def _panels(array):
+    """[K, N] as [N / 16, K, 16]."""
+    return _np.ascontiguousarray(array.reshape(array.shape[0], -1, 16).transpose(1, 0, 2))
+
+
 cdef class Product:
     """x times power-of-two weights, decoded beforehand for every loop.
 
@@ -173,19 +182,27 @@ cdef class Product:
         size = _np.abs(weights.astype(_np.int32))
         if (size & (size - 1)).any() or size.max() > 64:
             raise ValueError("got weights that are not 0 or +-1 to +-64 in powers of two; encode them first")
-        pairs = _np.ascontiguousarray(weights.reshape(k // 2, 2, n).transpose(0, 2, 1).astype(_np.int16))
         shift = _np.where(size > 0, _np.log2(_np.maximum(size, 1)), 0).astype(_np.uint8)
         keep, negate = -(size > 0).astype(_np.int8), -(weights < 0).astype(_np.int8)
+        wide_x, pairs = x.astype(_np.int16), weights.astype(_np.int16).reshape(k // 2, 2, n // 16, 16)
+        pair_panels = _np.ascontiguousarray(pairs.transpose(2, 0, 3, 1))
+        weight_panels, negate_panels = _panels(weights), _panels(negate)
+        shift_panels = _panels(_np.where(size > 0, shift, 32).astype(_np.uint8))
         self.y = _np.zeros((m, n), _np.int32)
-        self._kept = (x, weights, pairs, shift, keep, negate)
+        self._kept = (x, weights, wide_x, shift, keep, negate, pair_panels, weight_panels, shift_panels, negate_panels)
         cdef const int8_t[:, ::1] x_view = x, w_view = weights, keep_view = keep, negate_view = negate
-        cdef const int16_t[:, :, ::1] pairs_view = pairs
+        cdef const int16_t[:, ::1] wide_view = wide_x
         cdef const uint8_t[:, ::1] shift_view = shift
+        cdef const int16_t[:, :, :, ::1] pairs_view = pair_panels
+        cdef const int8_t[:, :, ::1] wp_view = weight_panels, np_view = negate_panels
+        cdef const uint8_t[:, :, ::1] sp_view = shift_panels
         cdef int32_t[:, ::1] y_view = self.y
         self._product.m, self._product.n, self._product.k = m, n, k
-        self._product.x, self._product.weights = &x_view[0, 0], &w_view[0, 0]
-        self._product.pairs, self._product.shift = &pairs_view[0, 0, 0], &shift_view[0, 0]
+        self._product.x, self._product.wide_x = &x_view[0, 0], &wide_view[0, 0]
+        self._product.weights, self._product.shift = &w_view[0, 0], &shift_view[0, 0]
         self._product.keep, self._product.negate = &keep_view[0, 0], &negate_view[0, 0]
+        self._product.pair_panels, self._product.weight_panels = &pairs_view[0, 0, 0, 0], &wp_view[0, 0, 0]
+        self._product.shift_panels, self._product.negate_panels = &sp_view[0, 0, 0], &np_view[0, 0, 0]
         self._product.y = &y_view[0, 0]
 
     def run(self, str name, int threads=1):

@@ -37,7 +37,7 @@ def work(plan: Plan, m: int, n: int, k: int, threads: int) -> Work:
 
 
 def fused(plan: Plan, a: Any, w: Any) -> list[Case]:
-    """Fused with NEAREST_DOWN to 8 bits; its results are other integers, so its checksum stays between its own paths."""
+    """Fused with NEAREST_DOWN to 8 bits: other integers, so their checksum is compared among themselves."""
     cases = our_cases(plan, "gemm_requantize", a, w, True, None, 0, Target(9), kind="mac", variant="gemm to int8")
     for case in cases:
         case.family = "int8"

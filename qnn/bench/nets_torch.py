@@ -1,4 +1,4 @@
-"""The same networks in PyTorch: plain, and as simulators of quantised training (our own fake quantisation, QPyTorch)."""
+"""The same networks in PyTorch: plain, and as simulators of quantised training (fake quantisation, QPyTorch)."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ class Block(nn.Module):
 def build(net: str, conv: MakeConv = nn.Conv2d, linear: MakeLinear = nn.Linear) -> nn.Module:
     """A network by name, with other layers in place of its own where a simulator wants that."""
     if net == "mlp":
-        return nn.Sequential(
-            nn.Flatten(), linear(784, 512), nn.ReLU(), linear(512, 512), nn.ReLU(), linear(512, 10)
-        )
+        return nn.Sequential(nn.Flatten(), linear(784, 512), nn.ReLU(), linear(512, 512), nn.ReLU(), linear(512, 10))
     if net == "lenet5":
         return nn.Sequential(
             *(conv(1, 6, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(2), conv(6, 16, 5, 1, 0), nn.ReLU(), nn.MaxPool2d(2)),
@@ -71,7 +69,7 @@ class _Forward(torch.autograd.Function):
         return _dfp8(x, False)
 
     @staticmethod
-    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:
         return g
 
 
@@ -83,7 +81,7 @@ class _Backward(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, g: torch.Tensor) -> torch.Tensor:
         return _dfp8(g, True)
 
 

@@ -52,10 +52,13 @@ class Peaks:
         if about is None or not about["available"]:
             return None
         iterations = 2000
-        while self._seconds(lambda: self._ext.run_probe(name, iterations, threads), threads, 1) < self._shortest:
+        while self._probe(name, iterations, threads, 1) < self._shortest:
             iterations *= 4
-        taken = self._seconds(lambda: self._ext.run_probe(name, iterations, threads), threads, self._repeats)
+        taken = self._probe(name, iterations, threads, self._repeats)
         return iterations * about["units"] * threads / taken
+
+    def _probe(self, name: str, iterations: int, threads: int, repeats: int) -> float:
+        return self._seconds(lambda: self._ext.run_probe(name, iterations, threads), threads, repeats)
 
     def bandwidth(self, kind: str, size: int, threads: int) -> float | None:
         """Bytes a second of ``read``, ``write`` or ``read 4, write 1`` over a set of so many bytes."""

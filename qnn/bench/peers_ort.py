@@ -70,7 +70,7 @@ def resnet20(batch: int, threads: int, quantized: bool) -> Callable[[], Any]:
     import onnx
     from onnxruntime import quantization
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(quantization.CalibrationDataReader):
         """Two batches to find the ranges with."""
 
         def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,9 @@ from qnn.bench.rows import Case
 from qnn.bench.shapes import Layer
 
 __all__ = ["convolutions", "floats", "noises", "products", "quantizers"]
+
+# Said once for every process, on the way to results; the operations are there as long as they can be called.
+warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
 
 
 def _peer(variant: str, path: str, run: Callable[[], Any], peak: str = "", traffic: int = 0) -> Case:
@@ -90,8 +94,12 @@ def quantizers(n: int, threads: int) -> Iterator[Case]:
     def stochastic() -> Any:
         return torch.rand(n, out=buffer).add_(x, alpha=32.0).floor_().clamp_(-128, 127).to(torch.int8)
 
-    yield _peer("torch quantize_per_tensor", "nearest", lambda: torch.quantize_per_tensor(x, 1 / 32, 0, torch.qint8),
-                traffic=5 * n)
+    yield _peer(
+        "torch quantize_per_tensor",
+        "nearest",
+        lambda: torch.quantize_per_tensor(x, 1 / 32, 0, torch.qint8),
+        traffic=5 * n,
+    )
     yield _peer("torch rand, add, floor, clamp", "SR", stochastic, traffic=5 * n)
 
 

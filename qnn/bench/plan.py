@@ -77,7 +77,7 @@ class Plan:
     @property
     def budget(self) -> float:
         """Seconds of each case."""
-        return 0.03 if self.quick else 1.0
+        return 0.03 if self.quick else 0.4
 
     def quiet(self, threads: int) -> Quiet:
         """The wait for quiet of this number of threads."""

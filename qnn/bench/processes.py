@@ -14,6 +14,8 @@ from qnn.bench.worker import Worker, WorkerError
 
 __all__ = ["compare"]
 
+SLOW = 2.0  # seconds of a step from which on three turns must do
+
 
 def compare(plan: Plan, group: str, name: str, specs: Sequence[Spec], count: int, macs: int) -> Iterator[Row]:
     """Time the variants in turns.
@@ -47,16 +49,18 @@ def compare(plan: Plan, group: str, name: str, specs: Sequence[Spec], count: int
 
 def _turns(plan: Plan, workers: list[Worker]) -> list[Samples]:
     block = 0.05 if plan.quick else 1.0
-    turns = 2 if plan.quick else 9
-    found = []
+    found, wanted = [], []
     for worker in workers:
         worker.seconds(1)
         call = max(worker.seconds(1), 1e-6)
         found.append(Samples(calls=max(1, math.ceil(block / call))))
-    plan.say(f"{turns} turns of {len(workers)} variants")
-    for turn in range(turns):
+        wanted.append(2 if plan.quick else 9 if call < SLOW else 3)
+    plan.say(f"{max(wanted, default=0)} turns of {len(workers)} variants")
+    for turn in range(max(wanted, default=0)):
         start = turn % max(len(workers), 1)
         for index in [*range(start, len(workers)), *range(start)]:
+            if turn >= wanted[index]:
+                continue
             worker, samples = workers[index], found[index]
             time.sleep(PAUSE)  # for the threads of the process before
             samples.disturbed += not plan.quiet(worker.spec.threads).wait()

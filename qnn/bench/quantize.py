@@ -11,7 +11,10 @@ from qnn.bench.plan import Plan, cache_bytes
 from qnn.bench.rows import Case, Row, Work, measure, our_cases
 from qnn.numerics import Noise, Rounding, Target
 
-TITLE = "float32 and int32 to int8 with counts; fraction of a pass that only reads 4 bytes and writes 1; ratio to the fastest peer"
+TITLE = (
+    "float32 and int32 to int8 with counts; of traffic: a pass that only reads 4 bytes and writes 1; ratio to the "
+    "fastest peer"
+)
 ROUNDINGS = {
     "nearest": {"rounding": Rounding.NEAREST_DOWN},
     "SR Philox": {"rounding": Rounding.STOCHASTIC, "noise": Noise("philox", seed=7)},

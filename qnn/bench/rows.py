@@ -120,7 +120,7 @@ OPERATIONS = {"MAC": 2, "bit": 2}  # of one unit; other units have no operations
 
 
 def digest(result: Any) -> str:
-    """BLAKE2b over shapes and exact integers, in 16 hexadecimal digits; equal integers of any width give equal digits."""
+    """BLAKE2b over shapes and exact integers, 16 hexadecimal digits; the width of the type does not matter."""
     state = hashlib.blake2b(digest_size=8)
     _feed(state, result)
     return state.hexdigest()

@@ -46,7 +46,7 @@ class Axis:
         if self.name == "width":
             return net.batch * (784 * value + value * value + value * 10)
         if self.name == "depth":
-            return net.batch * (442_368 + 2_359_296 * 2 * 3 * value)
+            return net.batch * (net.macs + 6 * 2_359_296 * (value - 3))  # two convolutions a block, three stages
         return net.macs * net.batch
 
 

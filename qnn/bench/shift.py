@@ -93,9 +93,11 @@ def _path(name: str) -> str:
 
 def _peak(name: str) -> str:
     """The probe that has a loop's instructions; the compiler's own choice has none."""
-    return {"multiply, AVX2 vpmaddwd": "mac avx2", "shift, AVX2 vpsllvd": "shift avx2", "shift, plain C scalar": "shift c"}.get(
-        name, ""
-    )
+    return {
+        "multiply, AVX2 vpmaddwd": "mac avx2",
+        "shift, AVX2 vpsllvd": "shift avx2",
+        "shift, plain C scalar": "shift c",
+    }.get(name, "")
 
 
 def with_bases(found: Iterator[Row]) -> Iterator[Row]:

@@ -75,9 +75,7 @@ def _qnn_model(spec: Spec, recipe: str) -> Any:
     shape = NETS[spec.net].shape
     channels = shape[2]
     mean, std = (0.5,) * channels, (0.25,) * channels
-    model = qnn.models.build(
-        spec.net, recipe=recipe, input_shape=shape, classes=10, mean=mean, std=std, seed=1
-    )
+    model = qnn.models.build(spec.net, recipe=recipe, input_shape=shape, classes=10, mean=mean, std=std, seed=1)
     if not spec.width and not spec.depth:
         return model
     chosen = model.recipe
@@ -87,7 +85,8 @@ def _qnn_model(spec: Spec, recipe: str) -> Any:
         grown = MLP(shape[0] * shape[1] * channels, 10, chosen, front, hidden=(spec.width, spec.width))
     else:
         grown = ResNet(spec.depth, shape, 10, chosen, front)
-    grown.initialize(seed=1) if hasattr(grown, "initialize") else qnn.nn.initialize(grown, seed=1)
+    qnn.nn.initialize(grown, seed=1)
+    grown.assign_names()
     return grown
 
 

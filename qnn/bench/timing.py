@@ -96,9 +96,9 @@ def interleave(
     quiet : Quiet
         Holds the number of threads, too.
     turns : int
-        Turns of each at most, and three at least where the budget allows it.
+        Turns of each at most.
     budget : float
-        Seconds for each of them; a call that takes longer is made once more after its warm-up.
+        Seconds for each of them, at least three turns; a call of five times as many is timed once after its warm-up.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def interleave(
         call = max(min(first, second), 1e-9)
         samples = Samples(calls=max(1, math.ceil(SHORTEST / call)))
         found.append(samples)
-        wanted.append(1 if call > budget else min(turns, max(3, int(budget / (samples.calls * call)))))
+        wanted.append(1 if call > 5 * budget else min(turns, max(3, int(budget / (samples.calls * call)))))
     for turn in range(max(wanted, default=0)):
         start = turn % max(len(runs), 1)
         for index in [*range(start, len(runs)), *range(start)]:

@@ -11,8 +11,17 @@ from qnn.bench.rows import Row
 from qnn.bench.shapes import NETS, Net
 from qnn.bench.steps import Spec
 
-TITLE = "training steps, every variant in a process of its own; GOPS = 6 x multiply-accumulates of a forward pass; ratio to the fastest peer"
-PLAIN = ("torch fp32", "torch fp32 channels_last", "torch bf16 autocast", "torch compile fp32", "torch compile bf16 autocast")
+TITLE = (
+    "training steps, every variant in a process of its own; GOPS count 6 operations for a multiply-accumulate of the "
+    "forward pass; memory: peak growth in the first two steps; ratio to the fastest peer"
+)
+PLAIN = (
+    "torch fp32",
+    "torch fp32 channels_last",
+    "torch bf16 autocast",
+    "torch compile fp32",
+    "torch compile bf16 autocast",
+)
 SIMULATED = ("torch fake-quant DFP8, SR gradients", "torch QPyTorch fixed point 8 bit, SR")
 
 

@@ -32,16 +32,21 @@ void qnn_bench_write(uint64_t *data, int64_t words, int64_t repeats, uint64_t va
 /* The traffic of a requantisation without its arithmetic: the low byte of each 32-bit word. */
 void qnn_bench_read4_write1(const uint32_t *data, int64_t n, uint8_t *out, int avx2, int threads);
 
-/* y = x * w for w = 0 or +-2^shift, [m, k] times [k, n], in every form that the loops take. */
+/* y = x * w for w = 0 or +-2^shift, [m, k] times [k, n], in every form that the loops take; panels are 16 columns of all
+   rows one behind the other, [n / 16, k, 16], as SIMD reads them. */
 typedef struct {
-    int64_t m, n, k;        /* m a multiple of 4, n of 16, k of 2 */
-    const int8_t *x;        /* [m, k] */
-    const int8_t *weights;  /* [k, n] */
-    const int16_t *pairs;   /* [k / 2, n, 2] the same, for pmaddwd */
-    const uint8_t *shift;   /* [k, n] 0 .. 6 */
-    const int8_t *keep;     /* [k, n] 0 for a weight of 0, else -1 */
-    const int8_t *negate;   /* [k, n] -1 for a negative weight, else 0 */
-    int32_t *y;             /* [m, n] */
+    int64_t m, n, k;              /* m a multiple of 4, n of 16, k of 2 */
+    const int8_t *x;              /* [m, k] */
+    const int16_t *wide_x;        /* [m, k] */
+    const int8_t *weights;        /* [k, n] */
+    const uint8_t *shift;         /* [k, n] 0 .. 6 */
+    const int8_t *keep;           /* [k, n] 0 for a weight of 0, else -1 */
+    const int8_t *negate;         /* [k, n] -1 for a negative weight, else 0 */
+    const int16_t *pair_panels;   /* [n / 16, k / 2, 16, 2] weights, for vpmaddwd */
+    const int8_t *weight_panels;  /* [n / 16, k, 16] */
+    const uint8_t *shift_panels;  /* 32 for a weight of 0: vpsllvd then shifts everything out */
+    const int8_t *negate_panels;
+    int32_t *y;                   /* [m, n] */
 } qnn_product;
 
 enum {

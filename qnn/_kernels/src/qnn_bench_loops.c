@@ -64,14 +64,15 @@ QNN_AVX2 static void multiply_pairs(const qnn_product *p, int64_t first, int64_t
     for (int64_t m = first; m < last; m += ROWS)
         for (int64_t n = 0; n < p->n; n += COLUMNS) {
             __m256i sums[ROWS][2] = {{{0}}};
-            for (int64_t k = 0; k < p->k; k += 2) {
-                const int16_t *w = p->pairs + k * p->n + 2 * n;
+            const int16_t *w = p->pair_panels + n * p->k, *x = p->wide_x + m * p->k;
+            for (int64_t k = 0; k < p->k; k += 2, w += 2 * COLUMNS) {
                 __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)w);
-                __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)(w + 16));
+                __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)(w + COLUMNS));
 #pragma GCC unroll 4
                 for (int r = 0; r < ROWS; r++) {
-                    const int8_t *x = p->x + (m + r) * p->k + k;
-                    __m256i both = _mm256_set1_epi32((int32_t)((uint32_t)x[1] << 16 | ((uint32_t)x[0] & 0xFFFF)));
+                    int32_t pair;
+                    memcpy(&pair, x + r * p->k + k, sizeof pair);
+                    __m256i both = _mm256_set1_epi32(pair);
                     sums[r][0] = _mm256_add_epi32(sums[r][0], _mm256_madd_epi16(both, low));
                     sums[r][1] = _mm256_add_epi32(sums[r][1], _mm256_madd_epi16(both, high));
                 }
@@ -85,38 +86,30 @@ QNN_AVX2_INLINE __m256i signed_bytes(const int8_t *p)
     return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
 }
 
+QNN_AVX2_INLINE __m256i unsigned_bytes(const uint8_t *p)
+{
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
+
 /* One product a lane: int32 by vpmulld, lane for lane what the shifting loop does. */
 QNN_AVX2 static void multiply_lanes(const qnn_product *p, int64_t first, int64_t last)
 {
     for (int64_t m = first; m < last; m += ROWS)
         for (int64_t n = 0; n < p->n; n += COLUMNS) {
             __m256i sums[ROWS][2] = {{{0}}};
-            for (int64_t k = 0; k < p->k; k++) {
-                __m256i low = signed_bytes(p->weights + k * p->n + n);
-                __m256i high = signed_bytes(p->weights + k * p->n + n + 8);
+            const int8_t *w = p->weight_panels + n * p->k;
+            const int16_t *x = p->wide_x + m * p->k;
+            for (int64_t k = 0; k < p->k; k++, w += COLUMNS) {
+                __m256i low = signed_bytes(w), high = signed_bytes(w + 8);
 #pragma GCC unroll 4
                 for (int r = 0; r < ROWS; r++) {
-                    __m256i x = _mm256_set1_epi32(p->x[(m + r) * p->k + k]);
-                    sums[r][0] = _mm256_add_epi32(sums[r][0], _mm256_mullo_epi32(x, low));
-                    sums[r][1] = _mm256_add_epi32(sums[r][1], _mm256_mullo_epi32(x, high));
+                    __m256i v = _mm256_set1_epi32(x[r * p->k + k]);
+                    sums[r][0] = _mm256_add_epi32(sums[r][0], _mm256_mullo_epi32(v, low));
+                    sums[r][1] = _mm256_add_epi32(sums[r][1], _mm256_mullo_epi32(v, high));
                 }
             }
             store_tile(p, m, n, sums);
         }
-}
-
-/* What one row of weights needs for eight columns: a weight of 0 shifts everything out (vpsllvd gives 0 from 32 on). */
-typedef struct {
-    __m256i shift, negate;
-} lane_weights;
-
-QNN_AVX2_INLINE lane_weights load_lanes(const qnn_product *p, int64_t at)
-{
-    __m256i keep = signed_bytes(p->keep + at);
-    __m256i shift = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p->shift + at)));
-    lane_weights w = {_mm256_or_si256(shift, _mm256_andnot_si256(keep, _mm256_set1_epi32(32))),
-                      signed_bytes(p->negate + at)};
-    return w;
 }
 
 /* -v is (v xor -1) + 1: the loop does the xor, and the ones of a column are added once, at the end. */
@@ -125,15 +118,19 @@ QNN_AVX2 static void shift_lanes(const qnn_product *p, int64_t first, int64_t la
     for (int64_t m = first; m < last; m += ROWS)
         for (int64_t n = 0; n < p->n; n += COLUMNS) {
             __m256i sums[ROWS][2] = {{{0}}}, ones[2] = {{0}};
-            for (int64_t k = 0; k < p->k; k++) {
-                lane_weights low = load_lanes(p, k * p->n + n), high = load_lanes(p, k * p->n + n + 8);
-                ones[0] = _mm256_sub_epi32(ones[0], low.negate);
-                ones[1] = _mm256_sub_epi32(ones[1], high.negate);
+            const uint8_t *w = p->shift_panels + n * p->k;
+            const int8_t *s = p->negate_panels + n * p->k;
+            const int16_t *x = p->wide_x + m * p->k;
+            for (int64_t k = 0; k < p->k; k++, w += COLUMNS, s += COLUMNS) {
+                __m256i low = unsigned_bytes(w), high = unsigned_bytes(w + 8);
+                __m256i negate_low = signed_bytes(s), negate_high = signed_bytes(s + 8);
+                ones[0] = _mm256_sub_epi32(ones[0], negate_low);
+                ones[1] = _mm256_sub_epi32(ones[1], negate_high);
 #pragma GCC unroll 4
                 for (int r = 0; r < ROWS; r++) {
-                    __m256i x = _mm256_set1_epi32(p->x[(m + r) * p->k + k]);
-                    __m256i a = _mm256_xor_si256(_mm256_sllv_epi32(x, low.shift), low.negate);
-                    __m256i b = _mm256_xor_si256(_mm256_sllv_epi32(x, high.shift), high.negate);
+                    __m256i v = _mm256_set1_epi32(x[r * p->k + k]);
+                    __m256i a = _mm256_xor_si256(_mm256_sllv_epi32(v, low), negate_low);
+                    __m256i b = _mm256_xor_si256(_mm256_sllv_epi32(v, high), negate_high);
                     sums[r][0] = _mm256_add_epi32(sums[r][0], a);
                     sums[r][1] = _mm256_add_epi32(sums[r][1], b);
                 }
