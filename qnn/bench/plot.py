@@ -8,6 +8,7 @@ from typing import Any
 __all__ = ["draw"]
 
 OURS, THEIRS, LOOPS = "#1f6f8b", "#b0b7bd", "#c8553d"
+COLOURS = {"int8": "#1f6f8b", "4-bit codes": "#c8553d", "xnor": "#5b8c3a"}
 MOST_BARS = 60
 
 
@@ -52,36 +53,55 @@ def _height(name: str, rows: list[dict[str, Any]]) -> float:
 
 def _roofline(axis: Any, rows: list[dict[str, Any]], peaks: list[dict[str, Any]]) -> None:
     """Giga-operations a second over operations per byte, below what arithmetic and memory allow."""
-    import numpy as np
-
     threads = rows[0]["threads"]
-    x = np.logspace(-1, 4, 200)
-    tops = {p["name"]: p["gops"] for p in peaks if "gops" in p and p["threads"] == threads}
-    reads = sorted(
-        (p["bytes"], p["gbytes_per_second"]) for p in peaks if p.get("name") == "read" and p["threads"] == threads
-    )
-    slopes = (
-        [(f"read {size >> 10} KiB, {rate:.0f} GB/s", rate) for size, rate in {reads[0], reads[-1]}] if reads else []
-    )
-    for name, top in sorted(tops.items(), key=lambda item: -item[1]):
-        axis.axhline(top, color="0.6", linewidth=0.8)
-        axis.text(x[-1], top, f"{name} {top:.0f}", fontsize=7, ha="right", va="bottom", color="0.3")
-    for name, rate in slopes:
-        highest = max(tops.values(), default=1000.0)
-        inside = x * rate <= highest
-        axis.plot(x[inside], (x * rate)[inside], color="0.75", linewidth=0.8)
-        axis.text(x[inside][-1], highest, name, fontsize=7, ha="right", va="bottom", color="0.3", rotation=30)
-    shapes = {"int8": "o", "4-bit codes": "s", "xnor": "^"}
-    for row in rows:
-        if not row["gbytes_per_second"] or row["threads"] != threads or row["side"] == "peer":
-            continue
-        intensity = row["gops"] / row["gbytes_per_second"]
-        colour = OURS if row["path"] != "c" else LOOPS
-        axis.scatter(intensity, row["gops"], marker=shapes.get(row["variant"], "x"), color=colour, s=28)
-        label = f"{row['work'].split(',')[0]} {row['variant']} {row['path']}"
-        axis.annotate(label, (intensity, row["gops"]), fontsize=6, xytext=(4, -2), textcoords="offset points")
-    axis.set(xscale="log", yscale="log", xlabel="operations per byte of operands and results", ylabel="GOPS")
+    shown = [
+        row
+        for row in rows
+        if row["gbytes_per_second"] and row["threads"] == threads and row["side"] == "qnn" and row["variant"] in COLOURS
+    ]
+    axis.set(xscale="log", yscale="log", xlim=(0.7, 3000))
+    _roofs(axis, [p for p in peaks if p["threads"] == threads])
+    first = shown[0]["path"] if shown else ""
+    drawn: set[str] = set()
+    for row in shown:
+        colour, label = COLOURS[row["variant"]], f"{row['variant']} {row['path']}"
+        intensity, fast = row["gops"] / row["gbytes_per_second"], row["path"] == first
+        axis.scatter(
+            intensity,
+            row["gops"],
+            s=34,
+            edgecolors=colour,
+            facecolors=colour if fast else "none",
+            label=None if label in drawn else label,
+            zorder=3,
+        )
+        drawn.add(label)
+        if fast:
+            shape = row["work"].split(",")[0]
+            axis.annotate(shape, (intensity, row["gops"]), fontsize=6, xytext=(5, -2), textcoords="offset points")
+    axis.set(xlabel="operations per byte of operands and results", ylabel="GOPS")
+    every = [row["gops"] for row in shown] + [p["gops"] for p in peaks if "gops" in p]
+    axis.set_ylim(min(every, default=1.0) / 2, 2 * max(every, default=100.0))
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.09), ncols=6, frameon=False)
     axis.set_title("int8, 4-bit codes and bits below the limits of arithmetic and memory", fontsize=9)
+
+
+def _roofs(axis: Any, peaks: list[dict[str, Any]]) -> None:
+    """Level lines for arithmetic, slopes for reading from near and from far."""
+    tops = sorted((p["gops"], p["name"]) for p in peaks if "gops" in p)
+    last = 0.0
+    for top, name in tops:
+        axis.axhline(top, color="0.75", linewidth=0.8, zorder=1)
+        near = top < 1.2 * last  # two lines side by side have their names on different ends
+        axis.text(
+            0.75 if near else 2900, top, f"{name} {top:.0f}", fontsize=7, ha="left" if near else "right", va="bottom"
+        )
+        last = top
+    reads = sorted((p["bytes"], p["gbytes_per_second"]) for p in peaks if p.get("name") == "read")
+    for index, (size, rate) in enumerate(dict.fromkeys(reads[:1] + reads[-1:])):
+        axis.plot([0.7, 3000], [0.7 * rate, 3000 * rate], color="0.75", linewidth=0.8, linestyle="--", zorder=1)
+        label = f"read {size / 2**20:.3g} MiB: {rate:.0f} GB/s"
+        axis.text(0.75, 0.75 * rate * (0.5 if index else 1.3), label, fontsize=7)
 
 
 def _growth(axis: Any, rows: list[dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Quiet", "Samples", "clock_of", "interleave"]
+__all__ = ["Quiet", "Samples", "clock_of", "interleave", "timed"]
 
 SHORTEST = 0.002  # seconds of one sample at least: calls are repeated until it is that long
 NEAR = 1.15  # a known loop within this factor of its best time means quiet
@@ -86,7 +86,11 @@ class Quiet:
 
 
 def interleave(
-    runs: Sequence[Callable[[], object]], quiet: Quiet, turns: int = 15, budget: float = 1.0
+    runs: Sequence[Callable[[], object]],
+    quiet: Quiet,
+    turns: int = 15,
+    budget: float = 1.0,
+    firsts: Sequence[float] = (),
 ) -> list[Samples]:
     """Time several things in turns, so that a change of the machine's speed meets all of them.
 
@@ -100,14 +104,21 @@ def interleave(
     budget : float
         Seconds for each of them, at least three turns; a call of five times as many is timed once after its warm-up.
 
+    firsts : sequence of float
+        Seconds that calls before took; where that is ten times the budget, it stays the only sample.
+
     Returns
     -------
     list of Samples, one for each callable
     """
     clock, found, wanted = clock_of(quiet.threads), [], []
-    for run in runs:
-        first = _timed(run, 1, clock)
-        second = _timed(run, 1, clock) if first < budget / 4 else first
+    for index, run in enumerate(runs):
+        if index < len(firsts) and firsts[index] > 10 * budget:
+            found.append(Samples([firsts[index]]))
+            wanted.append(0)
+            continue
+        first = timed(run, 1, clock)
+        second = timed(run, 1, clock) if first < budget / 4 else first
         call = max(min(first, second), 1e-9)
         samples = Samples(calls=max(1, math.ceil(SHORTEST / call)))
         found.append(samples)
@@ -117,11 +128,12 @@ def interleave(
         for index in [*range(start, len(runs)), *range(start)]:
             if turn < wanted[index]:
                 found[index].disturbed += not quiet.wait()
-                found[index].seconds.append(_timed(runs[index], found[index].calls, clock))
+                found[index].seconds.append(timed(runs[index], found[index].calls, clock))
     return found
 
 
-def _timed(run: Callable[[], object], calls: int, clock: Callable[[], float]) -> float:
+def timed(run: Callable[[], object], calls: int, clock: Callable[[], float]) -> float:
+    """Seconds of a call, the mean of some."""
     begin = clock()
     for _ in range(calls):
         run()

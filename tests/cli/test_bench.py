@@ -1,4 +1,4 @@
-"""``qnn bench``: tables, JSON, checksums that can fail, absent peers, unknown names. How fast anything is, no test asks."""
+"""``qnn bench``: tables, JSON, checksums that can fail, absent peers, unknown names; no test asks how fast it is."""
 
 from __future__ import annotations
 
