@@ -34,9 +34,12 @@ class Peaks:
     ----------
     quick : bool
         Shorter probes.
+    settle : callable
+        Waits until so many threads have the machine to themselves.
     """
 
     quick: bool = False
+    settle: Callable[[int], object] = lambda threads: None
     _rates: dict[tuple[str, int], float | None] = field(default_factory=dict)
     _ext: Any = field(default_factory=_extension)
 
@@ -103,11 +106,11 @@ class Peaks:
     def _repeats(self) -> int:
         return 3 if self.quick else 15
 
-    @staticmethod
-    def _seconds(run: Run, threads: int, repeats: int) -> float:
+    def _seconds(self, run: Run, threads: int, repeats: int) -> float:
         clock = clock_of(threads)
         best = float("inf")
         for _ in range(repeats):
+            self.settle(threads)
             begin = clock()
             run()
             best = min(best, clock() - begin)

@@ -68,6 +68,7 @@ class Plan:
     def __post_init__(self) -> None:
         self.paths = self.paths or default_paths()
         self.peaks.quick = self.quick
+        self.peaks.settle = lambda threads: self.quiet(threads).wait()
 
     @property
     def turns(self) -> int:

@@ -44,17 +44,27 @@ def compare(plan: Plan, group: str, name: str, specs: Sequence[Spec], count: int
     finally:
         for worker in workers:
             worker.close()
-    yield from _rows(group, name, list(zip(workers, found, strict=True)), count, macs)
+    yield from _rows(group, name, found, count, macs)
 
 
-def _turns(plan: Plan, workers: list[Worker]) -> list[Samples]:
+def _warm(plan: Plan, worker: Worker) -> float:
+    """Seconds of a step after one to warm up; infinite where the process has ended."""
+    try:
+        worker.seconds(1)
+        return max(worker.seconds(1), 1e-6)
+    except WorkerError as error:
+        plan.note(f"{worker.spec.variant} ended early: {error}")
+        return math.inf
+
+
+def _turns(plan: Plan, workers: list[Worker]) -> list[tuple[Worker, Samples]]:
     block = 0.05 if plan.quick else 1.0
     found, wanted = [], []
     for worker in workers:
-        worker.seconds(1)
-        call = max(worker.seconds(1), 1e-6)
-        found.append(Samples(calls=max(1, math.ceil(block / call))))
-        wanted.append(2 if plan.quick else 9 if call < SLOW else 3)
+        samples, call = Samples(), _warm(plan, worker)
+        samples.calls = max(1, math.ceil(block / call))
+        found.append(samples)
+        wanted.append(0 if math.isinf(call) else 2 if plan.quick else 9 if call < SLOW else 3)
     plan.say(f"{max(wanted, default=0)} turns of {len(workers)} variants")
     for turn in range(max(wanted, default=0)):
         start = turn % max(len(workers), 1)
@@ -64,8 +74,12 @@ def _turns(plan: Plan, workers: list[Worker]) -> list[Samples]:
             worker, samples = workers[index], found[index]
             time.sleep(PAUSE)  # for the threads of the process before
             samples.disturbed += not plan.quiet(worker.spec.threads).wait()
-            samples.seconds.append(worker.seconds(samples.calls) / samples.calls)
-    return found
+            try:
+                samples.seconds.append(worker.seconds(samples.calls) / samples.calls)
+            except WorkerError as error:
+                plan.note(f"{worker.spec.variant} ended early: {error}")
+                wanted[index] = 0
+    return [(worker, samples) for worker, samples in zip(workers, found, strict=True) if samples.seconds]
 
 
 def _rows(group: str, name: str, found: list[tuple[Worker, Samples]], count: int, macs: int) -> Iterator[Row]:

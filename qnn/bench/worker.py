@@ -6,6 +6,7 @@ line on standard input is a number of steps, and its answer their seconds.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -115,14 +116,16 @@ class Worker:
     def seconds(self, steps: int) -> float:
         """Time of so many steps."""
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer either, and that is said
+            self.process.stdin.write(f"{steps}\n")
+            self.process.stdin.flush()
         return float(self._answer())
 
     def close(self) -> None:
         """End the process."""
         if self.process.stdin is not None:
-            self.process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:

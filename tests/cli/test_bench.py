@@ -146,6 +146,27 @@ def test_a_peer_that_does_not_work_is_one_line() -> None:
     assert plan.notes == ["numpy left out of a row: RuntimeError: no such engine"]
 
 
+def test_a_process_that_dies_is_one_line_and_the_others_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qnn.bench import processes
+    from qnn.bench.steps import Spec
+    from qnn.bench.worker import Worker
+
+    ask = Worker.seconds
+
+    def seconds(self: Worker, steps: int) -> float:
+        if self.spec.variant == "qnn fp32":
+            self.process.kill()
+            self.process.wait()
+        return ask(self, steps)
+
+    monkeypatch.setattr(Worker, "seconds", seconds)
+    plan = Plan(quick=True)
+    specs = [Spec("train", variant, "lenet5", 2, 1) for variant in ("qnn dfp8", "qnn fp32", "qnn nothing")]
+    rows = list(processes.compare(plan, "train", "lenet5", specs, 2, 1))
+    assert [row.variant for row in rows] == ["qnn dfp8"]
+    assert [note.split(":")[0] for note in plan.notes] == ["qnn nothing left out", "qnn fp32 ended early"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
