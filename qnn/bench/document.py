@@ -36,6 +36,10 @@ def document(
         Of the peers; None for one that is missing.
     """
     rows = [row for found in groups.values() for row in found]
+    for row in rows:  # against the highest peak of the whole run
+        top = plan.peaks.highest(row.peak, row.threads) if row.peak else None
+        if top and row.ns_per_unit:
+            row.peak_fraction = 1e9 / row.ns_per_unit / top
     return {
         "schema": SCHEMA,
         "machine": {**machine, "cache_l2": cache_bytes(2), "cache_l3": cache_bytes(3)},

@@ -28,7 +28,7 @@ def _extension() -> Any:
 
 @dataclass
 class Peaks:
-    """Peak rates, each measured when it is first asked for and then kept.
+    """Peak rates, measured whenever they are asked for; the highest is kept.
 
     Parameters
     ----------
@@ -41,23 +41,31 @@ class Peaks:
     quick: bool = False
     settle: Callable[[int], object] = lambda threads: None
     _rates: dict[tuple[str, int], float | None] = field(default_factory=dict)
+    _iterations: dict[str, int] = field(default_factory=dict)
     _ext: Any = field(default_factory=_extension)
 
     def rate(self, name: str, threads: int) -> float | None:
         """Units (multiply-accumulates, bits) a second of a probe such as ``mac avx2``; None if there is none."""
         key = (name, threads)
-        if key not in self._rates:
-            self._rates[key] = self._measure(name, threads)
+        known = self._rates.get(key, 0.0)
+        if known is not None:  # measured again whenever it is asked for: the first time may have been a bad moment
+            found = self._measure(name, threads)
+            self._rates[key] = None if found is None else max(known, found)
         return self._rates[key]
+
+    def highest(self, name: str, threads: int) -> float | None:
+        """The highest rate of a probe so far, without measuring."""
+        return self._rates.get((name, threads))
 
     def _measure(self, name: str, threads: int) -> float | None:
         about = self._ext.probes().get(name) if self._ext else None
         if about is None or not about["available"]:
             return None
-        iterations = 2000
-        while self._probe(name, iterations, threads, 1) < self._shortest:
+        iterations, again = self._iterations.get(name, 2000), name in self._iterations
+        while not again and self._probe(name, iterations, threads, 1) < self._shortest:
             iterations *= 4
-        taken = self._probe(name, iterations, threads, self._repeats)
+        self._iterations[name] = iterations
+        taken = self._probe(name, iterations, threads, 3 if again else self._repeats)
         return iterations * about["units"] * threads / taken
 
     def _probe(self, name: str, iterations: int, threads: int, repeats: int) -> float:
