@@ -114,7 +114,7 @@ def steps(rows: Rows) -> str:
                 by_threads(found, lambda r: number(1e3 * r["seconds"])),
                 by_threads(found, lambda r: number(r["gops"])),
                 by_threads(found, lambda r: f"{r['ratio']:.2f}" if r["ratio"] else "-"),
-                f"{max(r['memory_growth'] for r in found) / 2**20:.0f}",
+                number(max(r["memory_growth"] or 0 for r in found) / 2**20 or None),
             ]
         )
     return grid(["", "images/s", "ms a step", "GOPS", "ratio to the fastest peer", "memory, MiB"], lines)

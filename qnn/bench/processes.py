@@ -92,7 +92,8 @@ def _rows(group: str, name: str, found: list[tuple[Worker, Samples]], count: int
         row.turns, row.disturbed = len(samples.seconds), samples.disturbed
         row.ns_per_unit = samples.median * 1e9 / count
         row.gops = 2e-9 * macs * count / samples.median
-        row.memory_growth = worker.about["memory_growth"]
+        if spec.job == "train":  # for inference qnn needs a training batch first, so its growth would say nothing
+            row.memory_growth = worker.about["memory_growth"]
         row.checksum, row.same = checksum, checksum == sums[0] if checksum else None
         if peers and _side(worker) == "qnn":
             best, row.ratio_to = min(peers)
