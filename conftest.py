@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-EXTENSIONS = ("_memory", "_mac", "_elem")
+EXTENSIONS = ("_memory", "_mac", "_elem", "_bench")
 
 
 def missing_extensions(package: Path) -> list[str]:

@@ -45,7 +45,7 @@ class Part:
     c_files: tuple[str, ...]
 
 
-# The table of extensions. One that fails to build does not touch the other.
+# The table of extensions. One that fails to build does not touch the others.
 EPILOGUE = ("qnn_memory.c", "qnn_epilogue.c", "qnn_epilogue_avx2.c", "qnn_noise.c", "qnn_noise_avx2.c")
 MAC = (
     "qnn_gemm.c",
@@ -85,10 +85,12 @@ ELEMENTWISE = (
     "qnn_xnor.c",
     "qnn_xnor_avx2.c",
 )
+BENCH = ("qnn_bench_peak.c", "qnn_bench_peak_wide.c", "qnn_bench_memory.c", "qnn_bench_loops.c")
 PARTS = (
     Part("_memory", ("qnn_arena.c",)),
     Part("_mac", MAC + EPILOGUE),
     Part("_elem", ELEMENTWISE + EPILOGUE),
+    Part("_bench", BENCH),
 )
 
 # Directives of the Cython bindings, in one place. Every index is checked by hand before C is called.

@@ -15,11 +15,13 @@ WHEEL_NEEDS = (
     "qnn/_kernels/_memory.pyi",
     "qnn/_kernels/_mac.pyi",
     "qnn/_kernels/_elem.pyi",
+    "qnn/_kernels/_bench.pyi",
+    "qnn/bench/__init__.py",
     "qnn/cli/__init__.py",
 )
 REFUSED_ENDINGS = (".pyx", ".c", ".h", ".pyc", ".tmp")
 REFUSED_FOLDERS = ("tests/", "benchmarks/", "docs/", "tools/")
-GENERATED = tuple(f"qnn/_kernels/{name}.c" for name in ("_memory", "_mac", "_elem"))
+GENERATED = tuple(f"qnn/_kernels/{name}.c" for name in ("_memory", "_mac", "_elem", "_bench"))
 SDIST_NEEDS = (
     "README.md",
     "LICENSE",
@@ -30,6 +32,7 @@ SDIST_NEEDS = (
     "qnn/_kernels/_memory.pyx",
     "qnn/_kernels/_mac.pyx",
     "qnn/_kernels/_elem.pyx",
+    "qnn/_kernels/_bench.pyx",
     "qnn/_kernels/src/qnn_epilogue.h",
     "docs/spec/02-rounding.md",
     "tests/conftest.py",

@@ -15,7 +15,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 mkdir "$work/tree"
-tar cf - --exclude='*.so' --exclude='*.pyd' --exclude='__pycache__' --exclude='_mac.c' --exclude='_elem.c' \
+tar cf - --exclude='*.so' --exclude='*.pyd' --exclude='__pycache__' --exclude='qnn/_kernels/_*.c' \
     qnn tests conftest.py setup.py pyproject.toml tools | tar xf - -C "$work/tree"
 cd "$work/tree"
 [ -e README.md ] || echo >README.md

@@ -14,7 +14,18 @@ import qnn
 
 PARTS = ("kernels", "noise", "nn", "optim", "recipes", "models", "data", "extend")
 MODULES = ("qnn", *(f"qnn.{part}" for part in PARTS))
-NOT_BEFORE_NEEDED = ("matplotlib", "click", "rich", "pooch", "PIL", "scipy", "safetensors", "requests")
+NOT_BEFORE_NEEDED = (
+    "matplotlib",
+    "click",
+    "rich",
+    "pooch",
+    "PIL",
+    "scipy",
+    "safetensors",
+    "requests",
+    "torch",
+    "qnn.bench",
+)
 
 
 def documented(root: Path, module: str) -> list[str]:

@@ -34,7 +34,9 @@ def copy_of_sources(folder: Path) -> Path:
     tree = folder / "tree"
     for name in ("qnn/_kernels", "qnn/numerics"):
         shutil.copytree(
-            CHECKOUT / name, tree / name, ignore=shutil.ignore_patterns("*.so", "_m*.c", "_elem.c", "__pycache__")
+            CHECKOUT / name,
+            tree / name,
+            ignore=shutil.ignore_patterns("*.so", "_m*.c", "_elem.c", "_bench.c", "__pycache__"),
         )
     for name in ("setup.py", "pyproject.toml", "qnn/__init__.py"):
         shutil.copy(CHECKOUT / name, tree / name)
@@ -152,7 +154,7 @@ def test_the_type_marker_ships() -> None:
     assert (PACKAGE / "py.typed").exists()
 
 
-@pytest.mark.parametrize("name", ["_memory", "_mac", "_elem"])
+@pytest.mark.parametrize("name", ["_memory", "_mac", "_elem", "_bench"])
 def test_stubs_name_what_the_extension_has(name: str) -> None:
     stub = PACKAGE / "_kernels" / f"{name}.pyi"
     module = sys.modules.get(f"qnn._kernels.{name}")

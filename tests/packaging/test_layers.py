@@ -27,6 +27,7 @@ LAYERS: list[set[str]] = [
         "training",
     },
     {"report", "hardware", "export", "testing", "extend", ""},  # "" is the package itself, which re-exports
+    {"bench"},
     {"cli", "__main__"},
 ]
 LEAVES = {"errors", "__version__"}
