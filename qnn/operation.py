@@ -124,7 +124,7 @@ def is_recording() -> bool:
     return _State.recording
 
 
-class module_scope:  # noqa: N801 - used as a function; a class, since it surrounds every operation of every step
+class module_scope:
     """Name the module whose operations run inside the block (used by messages and traces)."""
 
     __slots__ = ("name",)

@@ -59,11 +59,7 @@ def sdist_faults(path: Path) -> list[str]:
     with tarfile.open(path) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
     faults = [f"lacks {need}" for need in SDIST_NEEDS if need not in names]
-    faults += [
-        f"holds {name}"
-        for name in names
-        if name.endswith((".so", ".pyc")) or name in GENERATED
-    ]
+    faults += [f"holds {name}" for name in names if name.endswith((".so", ".pyc")) or name in GENERATED]
     return faults
 
 

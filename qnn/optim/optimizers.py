@@ -161,8 +161,7 @@ class SGD(Optimizer):
     def _update(
         self, weight: Float32, gradient: Float32, state: tuple[Float32, ...], lr: float, weight_decay: float
     ) -> tuple[Float32, ...]:
-        return _kernels.call(
-            "sgd", weight, gradient, state[0], lr, self.momentum, weight_decay, self.nesterov)
+        return _kernels.call("sgd", weight, gradient, state[0], lr, self.momentum, weight_decay, self.nesterov)
 
 
 class Adam(Optimizer):
@@ -214,7 +213,17 @@ class Adam(Optimizer):
     ) -> tuple[Float32, ...]:
         first, second = state
         return _kernels.call(
-            "adam", weight, gradient, first, second, self.steps + 1, lr, self.beta1, self.beta2, self.epsilon, weight_decay
+            "adam",
+            weight,
+            gradient,
+            first,
+            second,
+            self.steps + 1,
+            lr,
+            self.beta1,
+            self.beta2,
+            self.epsilon,
+            weight_decay,
         )
 
 

@@ -29,7 +29,9 @@ def test_it_is_an_array_as_numpy_makes_it(shape, dtype):
     array = memory.empty(shape, dtype)
     expected = np.empty(shape, dtype)
     assert (array.shape, array.dtype, array.strides) == (expected.shape, expected.dtype, expected.strides)
-    assert array.flags.c_contiguous and array.flags.writeable and array.flags.aligned
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    assert array.flags.aligned
     array[...] = 7
     assert (array == 7).all()
 
@@ -53,7 +55,8 @@ def test_memory_comes_back_only_when_the_last_view_is_gone():
     del part
     gc.collect()
     used, kept = memory.count()
-    assert used == before[0] and kept >= 100 * KIBIBYTE
+    assert used == before[0]
+    assert kept >= 100 * KIBIBYTE
     again = memory.empty((100 * KIBIBYTE,), np.int8)
     assert memory.count()[1] < kept
     del again

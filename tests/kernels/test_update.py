@@ -85,7 +85,8 @@ def test_a_term_whose_factor_is_zero_is_left_out(path: str) -> None:
     zero, one = np.float32([-0.0]), np.float32([1])
     # With the term, -0 + 0 would be 0.
     w, v = run(path, "sgd", one, zero, one, 0.5, 0.0, 0.0)
-    assert bits_of([v]) == bits_of([zero]) and w == 1
+    assert bits_of([v]) == bits_of([zero])
+    assert w == 1
 
 
 @pytest.mark.clause("FLT-2", "FLT-3")
