@@ -76,6 +76,10 @@ cdef extern from "qnn_gemm.h" nogil:
     const qnn_isa *qnn_isa_amx() noexcept
     int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
                  qnn_counts *counts) noexcept
+    int qnn_gemm_few_rows_codes4(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output,
+                                 int threads, qnn_counts *counts) noexcept
+    void qnn_decode_codes4(const qnn_isa *isa, const uint8_t *packed, int64_t rows, int64_t k, int threads,
+                           int8_t *weights) noexcept
     int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *weights,
                    int w_bytes, const qnn_output *output, int threads, qnn_counts *counts) noexcept
     int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *g, int g_bytes,
@@ -289,6 +293,30 @@ cdef class Kernels:
     def gemm_requantize(self, a, b, bint trans_b, bias, exponent, target not None):
         """See :func:`qnn._kernels.mac.gemm_requantize`; the same bits."""
         return self._gemm(a, b, False, trans_b, target, exponent, bias)
+
+    def shift_gemm4(self, x, packed, int64_t k):
+        """Product of int8 rows and packed 4-bit power-of-two codes [N, (k + 1) // 2]: codes decoded, then multiplied.
+
+        The caller has checked types and shapes, and that no sum leaves int32.
+        """
+        cdef cnp.ndarray a = _operand(x, "x", 2), codes = _dense(packed), weights
+        cdef qnn_gemm_problem p
+        cdef _Sink sink
+        cdef int status, threads = _threads
+        p.a, p.b, p.a_bytes, p.b_bytes = cnp.PyArray_DATA(a), cnp.PyArray_DATA(codes), 1, 1
+        p.trans_a, p.trans_b = 0, 1
+        p.m, p.n, p.k = cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(codes, 0), k
+        sink = _Sink.make((p.m, p.n), 0, None, None, None)
+        if not sink.array.size:
+            return sink.array
+        with nogil:
+            status = qnn_gemm_few_rows_codes4(self.isa, &p, &sink.output, threads, &sink.counts)
+        if status <= 0:
+            return sink.result(status)
+        weights = _empty((p.n, k), _np.int8)
+        with nogil:
+            qnn_decode_codes4(self.isa, <const uint8_t *>p.b, p.n, k, threads, <int8_t *>cnp.PyArray_DATA(weights))
+        return self._gemm(a, weights, False, True, None, None, None)
 
     cdef object _conv2d(self, object data, object weights, object stride, object padding, object dilation,
                         object groups, object target, object exponent, object bias):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from qnn import numerics
 
 from . import TABLE
+from .mac import SHIFT_GEMM4
 
 Ints = NDArray[Any]
 Pair = tuple[int, int]
@@ -143,7 +144,10 @@ REFERENCE: dict[str, Callable[..., Any]] = {
 
 def _shift_gemm_multiplied(x: Ints, packed: NDArray[np.uint8], bits: int, k: int, truncating: bool = False) -> Ints:
     """shift_gemm by decoding the codes and multiplying: the same integers, and the processor multiplies faster."""
-    gemm = TABLE["gemm"].get("avx2")
+    gemm, quick = TABLE["gemm"].get("avx2"), SHIFT_GEMM4.get("avx2")
+    if quick is not None and bits == 4 and not truncating and _are_bytes(x, packed, k):
+        dtype = numerics.shift_accumulator_dtype(k, 8, 4)
+        return quick(x, packed, k).astype(dtype, copy=False)
     weights = _elem.pow2_weights(packed, bits, k)
     if gemm is None or weights is None or truncating or not _is_small(x) or x.ndim != 2 or x.shape[1] != k:
         return COMPILED["c"]["shift_gemm"](x, packed, bits, k, truncating)
@@ -180,6 +184,18 @@ def _shift_conv2d_multiplied(
     dtype = numerics.shift_accumulator_dtype(k, 8 * x.itemsize, bits)
     filters = weights.reshape(packed.shape[0], kernel[0], kernel[1], channels)
     return conv2d(x, filters, stride, padding, dilation, groups).astype(dtype, copy=False)
+
+
+def _are_bytes(x: object, packed: object, k: int) -> bool:
+    """Whether these are int8 rows of k and as many packed 4-bit codes, whose sums stay far within int32."""
+    return (
+        isinstance(x, np.ndarray)
+        and isinstance(packed, np.ndarray)
+        and (x.dtype, packed.dtype) == (np.int8, np.uint8)
+        and x.ndim == packed.ndim == 2
+        and x.shape[1] == k < 2**17
+        and packed.shape[1] == (k + 1) // 2
+    )
 
 
 def _is_small(x: object) -> bool:

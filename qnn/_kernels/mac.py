@@ -121,6 +121,8 @@ REFERENCE: dict[str, Callable[..., Any]] = {
 
 COMPILED: dict[str, dict[str, Callable[..., Any]]] = {}
 BUILD_INFO: dict[str, Any] = {}
+SHIFT_GEMM4: dict[str, Callable[..., Any]] = {}
+"""Per path, the product with 4-bit codes that decodes and multiplies; behind ``shift_gemm`` in elementwise.py."""
 SELF_CHECKED = ("amx", "avx512vnni")
 """Paths that are compared with ``c`` before they are offered."""
 
@@ -136,6 +138,7 @@ else:
     for _path in _mac.paths():
         _kernels = _mac.Kernels(_path)
         COMPILED[_path] = {_name: getattr(_kernels, _name) for _name in REFERENCE}
+        SHIFT_GEMM4[_path] = _kernels.shift_gemm4
 
 
 def refusal(path: str) -> str | None:

@@ -38,6 +38,18 @@ def test_shift_gemm(path: str, data: st.DataObject, m: int, n: int, k: int, bits
 
 @pytest.mark.clause("POW-3")
 @compiled
+@pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 23, 24, 25])
+def test_four_bits_by_few_and_by_many_rows(path: str, m: int) -> None:
+    """Codes decoded in registers, in the caches, and all at once: lengths around each block, extremes everywhere."""
+    rng = np.random.default_rng(m)
+    for n, k in [(1, 1), (4, 63), (5, 64), (64, 65), (67, 127), (130, 2049), (8, 4100)]:
+        x = rng.choice(np.array([-128, -1, 0, 127], np.int8), (m, k))
+        packed = pack_pow2(codes((n, k), 4, m), 4)
+        same(run(path, "shift_gemm", x, packed, 4, k, threads=3), run("reference", "shift_gemm", x, packed, 4, k))
+
+
+@pytest.mark.clause("POW-3")
+@compiled
 @given(data=st.data(), bits=st.integers(2, 5), seed=seeds, threads=thread_counts)
 def test_shift_conv2d(path: str, data: st.DataObject, bits: int, seed: int, threads: int) -> None:
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))

@@ -14,7 +14,7 @@
 #include "qnn_arena.h"
 #include "qnn_epilogue.h"
 
-enum { QNN_PANEL = 16, QNN_TILE_ROWS = 6, QNN_DOT_ROWS = 2, QNN_DOT_COLUMNS = 4 };
+enum { QNN_PANEL = 16, QNN_TILE_ROWS = 6, QNN_DOT_ROWS = 2, QNN_DOT_COLUMNS = 4, QNN_CODE_BLOCK = 64 };
 
 /* `pairs` products of two neighbours, the first pair at rows[r] + offset, each next one `step` (of the call)
    further. */
@@ -32,6 +32,12 @@ typedef void qnn_pack_rows_fn(const void *const *rows, int bytes, int64_t length
 /* The same where column j is contiguous at source + j * stride (in elements). */
 typedef void qnn_pack_columns_fn(const void *source, int bytes, int64_t stride, int64_t length, int64_t columns,
                                  int split, int16_t *panel);
+/* n power-of-two codes of 4 bits (clause POW-1), the first in the lower half of a byte, to integer weights. */
+typedef void qnn_decode4_fn(const uint8_t *packed, int64_t n, int8_t *weights);
+/* The same sums as qnn_dots_fn with columns of 4-bit codes, decoded in registers: k is a multiple of QNN_CODE_BLOCK, n is
+   QNN_DOT_COLUMNS, and each block of a holds first the terms of even, then those of odd codes. */
+typedef void qnn_dots4_fn(const int16_t *a, int64_t a_stride, int64_t m, const uint8_t *codes, int64_t code_stride,
+                          int64_t k, int32_t *sums);
 /* n integers of `bytes` bytes (1 or 2) to int16. */
 typedef void qnn_widen_fn(const void *source, int bytes, int64_t n, int16_t *out);
 /* out[i] = the pair (first[i], second[i]). */
@@ -58,6 +64,8 @@ typedef struct {
     qnn_requantize_rows_s32_fn *requantize_s32;
     qnn_requantize_rows_s64_fn *requantize_s64;
     qnn_dots_fn *dots; /* NULL: few rows are multiplied as many are */
+    qnn_decode4_fn *decode4;
+    qnn_dots4_fn *dots4; /* NULL: codes are decoded first */
     const struct qnn_winograd *winograd; /* transforms of 3 x 3 convolutions (qnn_winograd.h), or NULL: not offered */
     const qnn_s8 *s8; /* NULL: int8 goes through the pairs above too */
 } qnn_isa;
@@ -114,6 +122,12 @@ int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_outp
 /* The same for few rows of int8 and a transposed b (qnn_gemm_few.c); returns 1 when it is another problem. */
 int qnn_gemm_few_rows(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
                       qnn_counts *counts);
+
+/* The same with b as rows of packed 4-bit codes, (k + 1) / 2 bytes each, decoded in the caches; target and bias as ever. */
+int qnn_gemm_few_rows_codes4(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
+                             qnn_counts *counts);
+/* All codes [rows][k] to int8. */
+void qnn_decode_codes4(const qnn_isa *isa, const uint8_t *packed, int64_t rows, int64_t k, int threads, int8_t *weights);
 
 /* Geometry of a convolution: x [images, h, w, channels], weights [filters, kh, kw, channels / groups],
    y [images, oh, ow, filters]. */

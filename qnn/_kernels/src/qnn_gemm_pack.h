@@ -78,6 +78,16 @@ QNN_INLINE void qnn_dots_plain(const int16_t *a, int64_t a_stride, int64_t m, co
         }
 }
 
+/* Weights of the codes 0..15: magnitude field m gives 2^(m - 1), or 0 for m = 0; the upper bit is the sign. */
+#define QNN_WEIGHTS_OF_CODES4 0, 1, 2, 4, 8, 16, 32, 64, 0, -1, -2, -4, -8, -16, -32, -64
+
+QNN_INLINE void qnn_decode4_plain(const uint8_t *packed, int64_t n, int8_t *weights)
+{
+    static const int8_t table[16] = {QNN_WEIGHTS_OF_CODES4};
+    for (int64_t i = 0; i < n; i++)
+        weights[i] = table[packed[i / 2] >> i % 2 * 4 & 15];
+}
+
 QNN_INLINE void qnn_widen_plain(const void *source, int bytes, int64_t n, int16_t *out)
 {
     for (int64_t i = 0; i < n; i++)

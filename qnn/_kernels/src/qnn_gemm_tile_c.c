@@ -75,6 +75,8 @@ static void interleave_c(const int16_t *first, const int16_t *second, int64_t n,
     qnn_interleave_plain(first, second, n, out);
 }
 
+static void decode4_c(const uint8_t *packed, int64_t n, int8_t *weights) { qnn_decode4_plain(packed, n, weights); }
+
 static void dots_c(const int16_t *a, int64_t a_stride, int64_t m, const int8_t *b, int64_t b_stride, int64_t n,
                    int64_t k, int32_t *sums)
 {
@@ -92,6 +94,7 @@ const qnn_isa *qnn_isa_c(void)
         .requantize_s32 = qnn_requantize_rows_s32,
         .requantize_s64 = qnn_requantize_rows_s64,
         .dots = dots_c,
+        .decode4 = decode4_c,
         .winograd = &qnn_winograd_c,
     };
     return &isa;
