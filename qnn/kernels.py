@@ -24,6 +24,7 @@ __all__ = [
     "gemm",
     "pack_bits",
     "pack_pow2",
+    "release_memory",
     "shift_conv2d",
     "shift_gemm",
     "xnor_conv2d",
@@ -384,3 +385,12 @@ def _pair(value: Size, name: str, lowest: int) -> Pair:
 
 def _geometry(stride: Size, padding: Size, dilation: Size) -> tuple[Pair, Pair, Pair]:
     return _pair(stride, "stride", 1), _pair(padding, "padding", 0), _pair(dilation, "dilation", 1)
+
+
+def release_memory() -> None:
+    """Give the freed memory that the kernels keep for later back to the system.
+
+    Results of kernels come from blocks that are used again, since fresh memory costs a page fault per 4 KiB, more than
+    the kernel that fills it. At most 512 MiB of freed blocks are kept; arrays that are alive are not touched.
+    """
+    _kernels.release_memory()

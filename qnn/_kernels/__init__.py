@@ -36,6 +36,7 @@ __all__ = [
     "call",
     "get",
     "get_num_threads",
+    "release_memory",
     "runtime_info",
     "set_num_threads",
     "show_runtime",
@@ -328,6 +329,13 @@ def get_num_threads() -> int:
         _set_threads(_default_threads())
     assert _threads is not None
     return _threads
+
+
+def release_memory() -> None:
+    """Give the freed blocks of the arena back to the system; nothing to do where it was not built."""
+    memory = sys.modules.get(f"{__name__}._memory")
+    if memory is not None:
+        memory.release()
 
 
 def threads(count: int) -> _Undo:

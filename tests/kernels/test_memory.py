@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import qnn
+
 memory = pytest.importorskip("qnn._kernels._memory", reason="the kernels are not built")
 
 KIBIBYTE = 1024
@@ -108,3 +110,11 @@ def test_many_threads_take_and_give():
     for worker in workers:
         worker.join()
     assert wrong == []
+
+
+def test_users_can_give_freed_memory_back():
+    array = memory.empty((100 * KIBIBYTE,), np.int8)
+    del array
+    assert memory.count()[1] >= 100 * KIBIBYTE
+    qnn.kernels.release_memory()
+    assert memory.count()[1] == 0
