@@ -90,7 +90,7 @@ class Peaks:
                     self._ext.read4_write1(words, out, threads=threads)
 
             return 5 * n * repeats / self._best_width(run, threads)
-        data, repeats = np.zeros(size // 8, np.uint64), max(1, (1 << 24) // size)
+        data, repeats = np.ones(size // 8, np.uint64), max(1, (1 << 24) // size)
         if kind == "read":
 
             def run() -> None:

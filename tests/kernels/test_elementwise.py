@@ -124,6 +124,16 @@ def test_requantize_at_the_ends_of_int64(rounding: Rounding) -> None:
                 same(run(path, "requantize", square, -shift, target, divisor, acc), wanted)
 
 
+@pytest.mark.clause("REQ-1", "REQ-3", "EXP-1")
+@compiled
+@pytest.mark.parametrize("bits", [8, 14, 15, 16])
+def test_far_left_shifts_leave_every_format(path: str, bits: int) -> None:
+    acc = np.array([-1, 0, 1, -2, 2, -32769, -32768, -32767, 32767, 32768, -(2**31), 2**31 - 1] * 5, np.int32)
+    for shift in range(25):
+        target = Target(0, bits, Rounding.NEAREST_EVEN)
+        same(run(path, "requantize", acc, shift, target), run("reference", "requantize", acc, shift, target))
+
+
 @every_path
 def test_requantize_takes_python_integers(path: str) -> None:
     acc = np.array([2**70, -(2**70), 3, 0], dtype=object)

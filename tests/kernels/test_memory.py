@@ -1,6 +1,7 @@
 """The arena behind the kernels' results: what it hands out is an array like any other, and comes back when it dies."""
 
 import gc
+import os
 import threading
 
 import numpy as np
@@ -132,3 +133,29 @@ def test_users_can_give_freed_memory_back():
     assert memory.count()[1] >= 100 * KIBIBYTE
     qnn.kernels.release_memory()
     assert memory.count()[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_finds_the_arena_open():
+    """Threads are taking and giving while the process forks: the child must not inherit their lock."""
+    stop = threading.Event()
+
+    def work():
+        while not stop.is_set():
+            memory.empty((30_000,), np.uint8)
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    try:
+        for _ in range(30):
+            child = os.fork()
+            if child == 0:
+                memory.empty((30_000,), np.uint8)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()

@@ -2,6 +2,9 @@
    in the caches). Small blocks are left to malloc, which is quick there. */
 #include "qnn_arena.h"
 
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +114,12 @@ static void give(void *memory)
 const qnn_arena *qnn_arena_get(void)
 {
     static const qnn_arena arena = {take, give};
+#if !defined(_WIN32)
+    /* A child must not inherit a lock that a thread of the parent holds: nobody would ever open it. */
+    static atomic_flag once = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set(&once))
+        pthread_atfork(enter, leave, leave);
+#endif
     return &arena;
 }
 

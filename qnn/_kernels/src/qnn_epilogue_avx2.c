@@ -15,7 +15,7 @@ enum {
 
 typedef struct {
     __m128i shift, noise_right, noise_left;
-    __m256i mask, half;
+    __m256i mask, half, far_low, far_high;
     qnn_lane_limits limits;
     qnn_narrow_limits limits_s8;
 } constants;
@@ -23,13 +23,15 @@ typedef struct {
 QNN_AVX2_INLINE constants make_constants(const qnn_plan *p)
 {
     constants k;
-    int s = p->shift, left = s < -15 ? 15 : -s;
+    int s = p->shift, left = s < -16 ? 16 : -s;
     uint32_t half = s > 0 ? (uint32_t)1 << (s - 1) : 0;
     k.shift = _mm_cvtsi32_si128(s > 0 ? s : left);
     k.noise_right = _mm_cvtsi32_si128(s < 16 ? 16 - s : 0);
     k.noise_left = _mm_cvtsi32_si128(s > 16 ? s - 16 : 0);
     k.mask = _mm256_set1_epi32((int)p->mask);
     k.half = _mm256_set1_epi32((int)half);
+    k.far_high = _mm256_set1_epi32(s < 0 ? 32767 : 32768);
+    k.far_low = _mm256_set1_epi32(s < 0 ? -32768 : -32769);
     k.limits = qnn_make_lane_limits(p->target->bits);
     k.limits_s8 = qnn_make_narrow_limits(p->target->bits <= 8 ? p->target->bits : 8);
     return k;
@@ -65,8 +67,9 @@ QNN_AVX2_INLINE qnn_rounded rounded(__m256i v, __m128i words, const constants *k
     const __m256i zero = _mm256_cmpeq_epi32(v, _mm256_setzero_si256());
     __m256i whole, y;
     if (rounding == EXACT) {
-        /* Beyond +-2^15 every format saturates; a clamp to there keeps the shifted value within int32. */
-        whole = _mm256_max_epi32(_mm256_min_epi32(v, _mm256_set1_epi32(32768)), _mm256_set1_epi32(-32769));
+        /* Beyond +-2^15 every format saturates; a clamp to there keeps the value within int32 when it is shifted by up to
+           16, which takes every number but 0 out of every format. */
+        whole = _mm256_max_epi32(_mm256_min_epi32(v, k->far_high), k->far_low);
         y = whole = _mm256_sll_epi32(whole, k->shift);
     } else {
         y = whole = _mm256_sra_epi32(v, k->shift);
