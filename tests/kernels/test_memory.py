@@ -103,8 +103,8 @@ def test_the_limit_holds_and_release_empties():
 def test_absurd_sizes_are_refused_as_numpy_refuses_them():
     with pytest.raises(ValueError):
         memory.empty((-1,), np.int8)
-    with pytest.raises((MemoryError, ValueError)):
-        memory.empty((2**40, 2**20), np.int8)
+    with pytest.raises(ValueError):
+        memory.empty((2**40, 2**40), np.int8)
     assert memory.empty((0, 2**40), np.int8).shape == (0, 2**40)
 
 
