@@ -46,10 +46,10 @@ QNN_AVX2_INLINE __m256i qnn_clip_lanes(__m256i y, __m256i whole, __m256i zero, c
     return clipped;
 }
 
-/* 32 clipped values in order to out[at ..] of int8 (bytes 1) or int16. */
-QNN_AVX2_INLINE void qnn_store_lanes(const __m256i y[4], int bytes, int64_t at, void *out)
+/* Two times 16 clipped values, each as _mm256_packs_epi32 leaves them, in order to out[at ..] of int8 (bytes 1) or
+   int16. */
+QNN_AVX2_INLINE void qnn_store_packed(__m256i low, __m256i high, int bytes, int64_t at, void *out)
 {
-    const __m256i low = _mm256_packs_epi32(y[0], y[1]), high = _mm256_packs_epi32(y[2], y[3]);
     if (bytes == 1) {
         const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
         const __m256i packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
@@ -59,6 +59,12 @@ QNN_AVX2_INLINE void qnn_store_lanes(const __m256i y[4], int bytes, int64_t at, 
         _mm256_storeu_si256(to, _mm256_permute4x64_epi64(low, 0xD8));
         _mm256_storeu_si256(to + 1, _mm256_permute4x64_epi64(high, 0xD8));
     }
+}
+
+/* 32 clipped values in order. */
+QNN_AVX2_INLINE void qnn_store_lanes(const __m256i y[4], int bytes, int64_t at, void *out)
+{
+    qnn_store_packed(_mm256_packs_epi32(y[0], y[1]), _mm256_packs_epi32(y[2], y[3]), bytes, at, out);
 }
 
 QNN_AVX2_INLINE int64_t qnn_sum_lanes(__m256i v)

@@ -52,15 +52,7 @@ QNN_AVX2_INLINE void qnn_store_narrow(const qnn_rounded r[4], int bytes, int64_t
                                       const qnn_narrow_limits *k, qnn_narrow_counts *c)
 {
     const __m256i low = qnn_clip_narrow(r, r + 1, k, c), high = qnn_clip_narrow(r + 2, r + 3, k, c);
-    if (bytes == 1) {
-        const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-        const __m256i packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
-        _mm256_storeu_si256((__m256i *)(void *)((int8_t *)out + at), packed);
-    } else {
-        __m256i *to = (__m256i *)(void *)((int16_t *)out + at);
-        _mm256_storeu_si256(to, _mm256_permute4x64_epi64(low, 0xD8));
-        _mm256_storeu_si256(to + 1, _mm256_permute4x64_epi64(high, 0xD8));
-    }
+    qnn_store_packed(low, high, bytes, at, out);
 }
 
 /* Adds counts of at most QNN_NARROW_MOST_STEPS steps to those in lanes of int32, and starts afresh. */
