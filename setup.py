@@ -78,6 +78,7 @@ ELEMENTWISE = (
     "qnn_normalize_avx2.c",
     "qnn_channel.c",
     "qnn_simple.c",
+    "qnn_table.c",
     "qnn_update.c",
     "qnn_pool.c",
     "qnn_pool_avx2.c",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from qnn import data, errors, kernels, models, nn, noise, optim, recipes
+from qnn import data, errors, inference, kernels, models, nn, noise, optim, recipes
 from qnn._kernels import available_kernels, get_num_threads, set_num_threads, show_runtime, use_kernels
 from qnn.arithmetic import next_exponent, quantize, requantize
 from qnn.numerics import DFP, Counts, Noise, Rounding, Target
@@ -48,6 +48,7 @@ __all__ = [
     "errors",
     "extend",
     "get_num_threads",
+    "inference",
     "kernels",
     "models",
     "next_exponent",

@@ -27,5 +27,9 @@ class CheckpointError(QnnError):
     """A checkpoint cannot be read, was changed, or belongs to another model, recipe or version."""
 
 
+class FreezeError(QnnError, ValueError):
+    """A network cannot be frozen for inference: its outputs would depend on more than one input."""
+
+
 class RunError(QnnError):
     """A run failed: a loss that is not finite, a folder in use, a disk that is full."""

@@ -80,6 +80,7 @@ class TraceEntry:
 
     def __init__(self, operation: Operation, module: str, inputs: Sequence[Array], output: Array) -> None:
         self.operation = operation
+        self.inputs, self.output = tuple(inputs), output
         self.name = operation.name
         self.module = module
         self.input_formats = [describe(a) for a in operation.operands(inputs)]

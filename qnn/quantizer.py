@@ -184,6 +184,18 @@ class Quantizer:
             self.exponent, self.initialised = found, True
         return found
 
+    def frozen_target(self) -> Target:
+        """Where a kernel of a frozen network rounds to: this site's exponent as it stands, without noise.
+
+        Raises
+        ------
+        ValueError
+            If the site rounds stochastically: its words depend on the step.
+        """
+        if self.rounding == Rounding.STOCHASTIC:
+            raise ValueError(f"{self.label} rounds stochastically; a target without noise is for the other rules")
+        return Target(self.exponent, self.bits, self.rounding, None)
+
     def _target(self, exponent: int) -> Target:
         return Target(exponent, self.bits, self.rounding, self._noise())
 

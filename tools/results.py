@@ -69,6 +69,12 @@ EXPERIMENTS = (
         ("dfp8", "fp32", "dfp8-nr"),
         "gap stated (paper: 0.12 after 150 epochs)",
     ),
+    Experiment(
+        "cifar10-resnet20-long",
+        {"data": "cifar10", "model": "resnet20", "epochs": 20, "batch_size": 128, "lr": 0.1, "augment": "crop-flip"},
+        ("dfp8", "fp32"),
+        "gap stated (paper: 0.12 after 150 epochs)",
+    ),
 )
 
 

@@ -60,6 +60,8 @@ cdef extern from "qnn_elem.h" nogil:
                                       qnn_how how, void *out, qnn_counts *counts) noexcept
     int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols,
                          qnn_how how, int64_t *sum, int64_t *dot) noexcept
+    void qnn_look_up_tensor(const void *codes, const int8_t *table, int64_t rows, int64_t cols, qnn_how how,
+                            int8_t *out) noexcept
     void qnn_clip_tensor(const void *x, int bytes, int64_t n, int32_t low, int32_t high, qnn_how how,
                          void *out) noexcept
     void qnn_relu_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes, int64_t n, qnn_how how,
@@ -101,7 +103,7 @@ cdef extern from "qnn_elem.h" nogil:
 OPERATIONS = (
     "quantize", "requantize", "add_requantize", "noise_u16", "int_range", "float_range", "channel_sums", "channel_dots",
     "normalize", "normalize_grad", "scale", "max_pool", "max_pool_grad", "sum_pool", "sum_pool_grad", "relu",
-    "relu_grad", "clip_ints", "sgd", "adam", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
+    "relu_grad", "clip_ints", "look_up", "sgd", "adam", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
 )
 
 cdef int _threads = 1
@@ -401,6 +403,17 @@ def relu_grad(int avx2, object g, object y):
     cdef int64_t n = g.size
     with nogil:
         qnn_relu_grad_tensor(flat_g.data, _bytes(flat_g), flat_y.data, _bytes(flat_y), n, _how(avx2), out.data)
+    return out
+
+
+def look_up(int avx2, object codes, object table):
+    if not ((_is(codes, _UINT8) or _is(codes, _INT8)) and codes.ndim > 0 and _last(codes) > 0 and _is(table, _INT8)
+            and table.shape == (_last(codes), 256)):
+        return _reference["look_up"](codes, table)
+    cdef cnp.ndarray flat = _dense(codes), entries = _dense(table), out = _empty(codes.shape, _INT8)
+    cdef int64_t cols = _last(codes), rows = codes.size // cols
+    with nogil:
+        qnn_look_up_tensor(flat.data, <int8_t *>entries.data, rows, cols, _how(avx2), <int8_t *>out.data)
     return out
 
 

@@ -129,6 +129,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "relu": relu,
     "relu_grad": relu_grad,
     "clip_ints": clip_ints,
+    "look_up": numerics.look_up,
     "sgd": numerics.sgd,
     "adam": numerics.adam,
     "ints_to_float32": ints_to_float32,

@@ -32,6 +32,7 @@ from .layers import (
     hardtanh_grad,
     hardtanh_limits,
     image_values,
+    look_up,
     relu,
     relu_grad,
 )
@@ -118,6 +119,7 @@ __all__ = [
     "lfsr_orbit",
     "log32",
     "log64",
+    "look_up",
     "lr",
     "max_pool",
     "max_pool_grad",

@@ -40,6 +40,40 @@ def image_values(mean: Float32, std: Float32) -> Float32:
     return np.asarray((pixels[:, None] - mean) / std)
 
 
+def look_up(codes: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
+    """Each byte replaced by its channel's entry: ``table[c, codes[..., c] mod 256]``.
+
+    Parameters
+    ----------
+    codes : uint8 or int8 array [..., C]
+        A negative code q reads entry 256 + q: the byte is the address.
+    table : array [C, 256]
+        Of any type, which is the result's.
+
+    Returns
+    -------
+    array [..., C]
+
+    Raises
+    ------
+    TypeError
+        For codes that are no bytes.
+    ValueError
+        For a table that has not one row of 256 entries per channel.
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-11; nothing may vary.
+    """
+    if not isinstance(codes, np.ndarray) or codes.dtype not in (np.uint8, np.int8):
+        got = getattr(codes, "dtype", type(codes).__name__)
+        raise TypeError(f"got {got} as codes to look up; allowed are arrays of uint8 and int8: one byte is one address")
+    if codes.ndim == 0 or not isinstance(table, np.ndarray) or table.shape != (codes.shape[-1], 256):
+        got = f"{getattr(table, 'shape', type(table).__name__)} for codes of shape {codes.shape}"
+        raise ValueError(f"got a table of shape {got}; it must be [C, 256] for codes [..., C]: one row per channel")
+    return np.asarray(table[np.arange(codes.shape[-1]), codes.astype(np.uint8)])
+
+
 def relu(x: Ints) -> Ints:
     """``max(q, 0)`` at the same exponent.
 

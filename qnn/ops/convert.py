@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qnn import _kernels
 from qnn.numerics import DFP, image_values
 from qnn.operation import GradientSum, Operation, register
 from qnn.quantizer import Quantizer
@@ -75,6 +76,8 @@ class ImageTable:
                 f"got images of dtype {images.dtype} and shape {images.shape}; allowed is uint8 [N, H, W, "
                 f"{self.channels}] (NHWC): convert or transpose them"
             )
+        if table.dtype == np.int8:
+            return np.asarray(_kernels.call("look_up", images, np.ascontiguousarray(table.T)))
         if self.channels == 1:
             return np.take(table[:, 0], images)
         out = np.empty(images.shape, table.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.data.dataset import Dataset
+from qnn.errors import FreezeError
+from qnn.inference import freeze
 from qnn.numerics.loss import LOSS_FRACTION_BITS, predict, softmax_cross_entropy
 from qnn.operation import no_grad
 
@@ -64,6 +67,14 @@ class Evaluation:
         }
 
 
+def _runner(model: Module, dataset: Dataset) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """The network from images to logits: frozen where it can be, which is faster and has the same bits."""
+    try:
+        return freeze(model, dataset.images[:1])
+    except FreezeError:
+        return lambda images: model(images).numpy()
+
+
 def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluation:
     """Run a model over a data set in evaluation mode; the model is left in the mode it was in.
 
@@ -94,13 +105,14 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluati
         raise ValueError(f"got batch_size {batch_size} for an evaluation; it must be at least 1; 256 is usual")
     was_training = model.training
     model.eval()
+    run = _runner(model, dataset)
     losses = np.empty(len(dataset), np.int64)
     predictions = np.empty(len(dataset), np.int64)
     try:
         with no_grad():
             for begin in range(0, len(dataset), batch_size):
                 part = slice(begin, begin + batch_size)
-                logits = model(dataset.images[part]).numpy()
+                logits = run(dataset.images[part])
                 losses[part], _ = softmax_cross_entropy(logits, dataset.labels[part])
                 predictions[part] = predict(logits)
     finally:

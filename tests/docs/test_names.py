@@ -12,7 +12,7 @@ import pytest
 
 import qnn
 
-PARTS = ("kernels", "noise", "nn", "optim", "recipes", "models", "data", "extend")
+PARTS = ("kernels", "noise", "nn", "optim", "recipes", "inference", "models", "data", "extend")
 MODULES = ("qnn", *(f"qnn.{part}" for part in PARTS))
 NOT_BEFORE_NEEDED = (
     "matplotlib",

@@ -335,6 +335,20 @@ def test_relu_clip_and_ranges(path: str, data: st.DataObject, n: int, threads: i
     same(run(path, "int_range", wide, threads=threads), run("reference", "int_range", wide))
 
 
+@pytest.mark.clause("LAY-11")
+@compiled
+@given(data=st.data(), rows=st.one_of(st.integers(0, 40), st.just(3000)), c=wide_channels, threads=thread_counts)
+def test_look_up(path: str, data: st.DataObject, rows: int, c: int, threads: int) -> None:
+    draw = np.random.default_rng(data.draw(st.integers(0, 2**16)))
+    codes = draw.integers(0, 256, (rows, c)).astype(np.uint8).view(data.draw(st.sampled_from([np.uint8, np.int8])))
+    table = draw.integers(-128, 128, (c, 256)).astype(data.draw(st.sampled_from([np.int8, np.int16, np.float32])))
+    same(run(path, "look_up", codes, table, threads=threads), run("reference", "look_up", codes, table))
+    backwards = codes[::-1, ::-1]
+    same(run(path, "look_up", backwards, table, threads=threads), run("reference", "look_up", backwards, table))
+    same_error(path, "look_up", codes, table[:, :255])
+    same_error(path, "look_up", codes.astype(np.int16), table)
+
+
 @compiled
 @given(data=st.data(), n=lengths, threads=thread_counts)
 def test_float_range(path: str, data: st.DataObject, n: int, threads: int) -> None:

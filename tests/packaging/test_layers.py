@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
     {"kernels", "arithmetic", "noise", "tensor", "operation", "quantizer"},
     {"ops"},
     {"nn", "optim", "recipes"},
+    {"inference"},
     {
         "models",
         "data",

@@ -60,6 +60,9 @@ int qnn_normalize_part_avx2(const int8_t *g, const int8_t *x, const float *a, co
 int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how,
                      int64_t *sum, int64_t *dot);
 
+/* --- qnn_table.c: out[r, c] = table[c, codes[r, c]], the codes read as unsigned bytes --- */
+void qnn_look_up_tensor(const void *codes, const int8_t *table, int64_t rows, int64_t cols, qnn_how how, int8_t *out);
+
 /* --- qnn_simple.c --- */
 void qnn_clip_tensor(const void *x, int bytes, int64_t n, int32_t low, int32_t high, qnn_how how, void *out);
 void qnn_relu_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes, int64_t n, qnn_how how, void *out);

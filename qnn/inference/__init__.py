@@ -1,0 +1,8 @@
+"""Inference of a trained integer network: its layers frozen into a list of kernel calls, with the same bits."""
+
+from __future__ import annotations
+
+from qnn.inference.build import freeze
+from qnn.inference.frozen import FrozenModel, Step
+
+__all__ = ["FrozenModel", "Step", "freeze"]

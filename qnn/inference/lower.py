@@ -1,0 +1,172 @@
+"""Which kernel calls the operations of a frozen network become; what has no rule here runs as it is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn import _kernels
+from qnn.inference.frozen import Port, Step, Value
+from qnn.nn import ImageInput
+from qnn.numerics import align_bias, int_limits
+from qnn.ops.activation import HardtanhInteger, ReluInteger
+from qnn.ops.batchnorm import NormalizeInteger
+from qnn.ops.combine import AddInteger
+from qnn.ops.conv import Conv2dInteger
+from qnn.ops.linear import LinearInteger
+from qnn.ops.scale import ScaleInteger
+from qnn.ops.shape import ReshapeInteger
+from qnn.quantizer import Quantizer
+
+Run = Callable[..., Value]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One recorded operation (or the image table) and the values it takes and gives."""
+
+    operation: Any
+    name: str
+    module: str
+    inputs: tuple[Port, ...]
+    output: Port
+
+
+def lower(nodes: Sequence[Node], uses: Mapping[int, int]) -> list[Step]:
+    """Steps that compute what the nodes compute, in the same order.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        In order of execution.
+    uses : mapping of int to int
+        How often each slot is taken; what is taken once may vanish inside of a step.
+    """
+    follower = {port.slot: node for node in nodes for port in node.inputs if uses[port.slot] == 1}
+    steps: list[Step] = []
+    inside: set[int] = set()
+    for node in nodes:
+        if node.output.slot in inside:
+            continue
+        chain = [node]
+        while _is_per_channel(chain[-1]) and _is_per_channel(after := follower.get(chain[-1].output.slot)):
+            chain.append(after)  # type: ignore[arg-type]
+        if _is_per_channel(node) and not all(isinstance(member.operation, ReluInteger) for member in chain):
+            run, inputs = _through_table(chain), node.inputs[:1]
+        else:
+            chain, inputs = [node], node.inputs
+            run = _run(node)
+        inside.update(member.output.slot for member in chain)
+        steps.append(Step(tuple(member.name for member in chain), chain[-1].module, inputs, chain[-1].output, run))
+    return steps
+
+
+# --- element by element with constants per channel: one table (clause LAY-11) ---
+def _is_per_channel(node: Node | None) -> bool:
+    """Whether the result's byte depends on the input's byte and channel alone."""
+    if node is None or any(port.dtype != np.int8 for port in (node.inputs[0], node.output)):
+        return False
+    operation = node.operation
+    if isinstance(operation, (ReluInteger, HardtanhInteger)):
+        return True
+    if isinstance(operation, NormalizeInteger) and operation.frozen is None:
+        return False
+    return isinstance(operation, (NormalizeInteger, ScaleInteger))
+
+
+def _through_table(chain: Sequence[Node]) -> Run:
+    """What the chain's own operations make of every code of every channel, as a table."""
+    port = chain[0].inputs[0]
+    low, high = int_limits(port.bits or 8)
+    codes = np.arange(low, high + 1, dtype=np.int8)
+    channels = port.shape[-1]
+    data: Any = port.wrap(np.ascontiguousarray(np.broadcast_to(codes[:, None], (len(codes), channels))))
+    for node in chain:
+        data = _at_rest(node.operation).forward(data)
+    table = np.zeros((channels, 256), np.int8)
+    table[:, codes.astype(np.uint8)] = chain[-1].output.unwrap(data).T
+    return lambda x: _kernels.call("look_up", x, table)
+
+
+# --- one operation ---
+def _run(node: Node) -> Run:
+    """The rule for the operation's class, or the operation itself."""
+    rule = _RULES.get(type(node.operation))
+    found = rule(node.operation, node) if rule else None
+    return found or _as_it_is(node)
+
+
+def _as_it_is(node: Node) -> Run:
+    operation = _at_rest(node.operation)
+
+    def run(*values: Value) -> Value:
+        data = (port.wrap(value) for port, value in zip(node.inputs, values, strict=True))
+        return node.output.unwrap(copy.copy(operation).forward(*data))  # a copy: it keeps what its backward would need
+
+    return run
+
+
+def _at_rest(operation: Any) -> Any:
+    """A copy that shares nothing with the network and whose sites do not count."""
+    own = copy.deepcopy(operation)
+    for value in vars(own).values():
+        if isinstance(value, Quantizer):
+            value.training = False
+    return own
+
+
+def _product(operation: Any, node: Node) -> tuple[NDArray[Any], NDArray[np.int64] | None, int, Any]:
+    """Weights, bias on the accumulator's grid, the accumulator's exponent, and where to round to."""
+    exponent = (node.inputs[0].exponent or 0) + operation.weight.exponent
+    bias = None if operation.bias is None else align_bias(operation.bias, exponent)
+    return operation.weight.ints.copy(), bias, exponent, operation.output.frozen_target()
+
+
+def _conv(operation: Conv2dInteger, node: Node) -> Run:
+    weight, bias, exponent, target = _product(operation, node)
+    window = operation.window.args()
+    return lambda x, *_: _kernels.call("conv2d_requantize", x, weight, bias, exponent, target, *window)[0]
+
+
+def _linear(operation: LinearInteger, node: Node) -> Run:
+    weight, bias, exponent, target = _product(operation, node)
+    return lambda x, *_: _kernels.call("gemm_requantize", x, weight, True, bias, exponent, target)[0]
+
+
+def _add(operation: AddInteger, node: Node) -> Run:
+    exponents, target = [port.exponent for port in node.inputs], operation.output.frozen_target()
+    return lambda *parts: _kernels.call("add_requantize", list(zip(parts, exponents, strict=True)), target)[0]
+
+
+def _relu(operation: ReluInteger, node: Node) -> Run:
+    return lambda x: _kernels.call("relu", x)
+
+
+def _reshape(operation: ReshapeInteger, node: Node) -> Run | None:
+    if node.inputs[0].shape[0] != node.output.shape[0]:
+        return None  # the batch is folded into another axis: only the operation itself knows how
+    rest = node.output.shape[1:]
+    return lambda x: x.reshape((len(x), *rest))
+
+
+def _image_table(front: ImageInput, node: Node) -> Run:
+    table = np.ascontiguousarray(front.integers.ints.T)
+    return lambda images: _kernels.call("look_up", images, table)
+
+
+_RULES: dict[type, Callable[[Any, Node], Run | None]] = {
+    Conv2dInteger: _conv,
+    LinearInteger: _linear,
+    AddInteger: _add,
+    ReluInteger: _relu,
+    ReshapeInteger: _reshape,
+    ImageInput: _image_table,
+}
+
+
+__all__ = ["Node", "lower"]
