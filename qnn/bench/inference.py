@@ -26,7 +26,8 @@ def rows(plan: Plan) -> Iterator[Row]:
 
 def specs(plan: Plan, batch: int, threads: int) -> list[Spec]:
     """The variants that can run here."""
-    found = [Spec("infer", "qnn dfp8", "resnet20", batch, threads, path) for path in plan.paths]
+    ours = ("qnn dfp8 frozen", "qnn dfp8")  # as a list of kernel calls, and layer by layer
+    found = [Spec("infer", variant, "resnet20", batch, threads, path) for variant in ours for path in plan.paths]
     found.append(Spec("infer", "qnn fp32", "resnet20", batch, threads))
     if not plan.peers:
         return found

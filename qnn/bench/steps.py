@@ -135,18 +135,22 @@ def _qnn_infer(spec: Spec, recipe: str) -> Made:
     import qnn
 
     _use(spec)
+    recipe, _, form = recipe.partition(" ")
     model = _qnn_model(spec, recipe)
     qnn.nn.prepare(model, seed=1)
     images, _ = _images(spec)
     model(images[0])  # one batch in training mode: exponents and statistics that the evaluation then uses
     model.eval()
+    frozen = qnn.inference.freeze(model, images[0][:1]) if form == "frozen" else None
 
     def step() -> Any:
+        if frozen is not None:
+            return frozen(images[0])
         with qnn.no_grad():
-            return model(images[0])
+            return model(images[0]).numpy()
 
     def checksum() -> str:
-        return hashlib.blake2b(np.ascontiguousarray(step().numpy()).tobytes(), digest_size=8).hexdigest()
+        return hashlib.blake2b(np.ascontiguousarray(step()).tobytes(), digest_size=8).hexdigest()
 
     return Made(step, checksum if recipe != "fp32" else None)
 
