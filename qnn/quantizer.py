@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from qnn import _kernels
 from qnn.numerics import (
     DFP,
+    EXP_MAX,
+    EXP_MIN,
     Counts,
     Noise,
     Rounding,
@@ -42,6 +44,8 @@ class Format:
         Random bits r per element, 1 to 16 (clause SR-1).
     r_max : float
         Overflow rate above which the exponent grows (clause EXP-7); 0 in the paper.
+    exponent : int, optional
+        An exponent that never moves, -64 to 63, for values whose grid is known, such as +-1; None follows the data.
     """
 
     bits: int = 8
@@ -49,6 +53,7 @@ class Format:
     noise: str = "philox"
     noise_bits: int = 16
     r_max: float = 0.0
+    exponent: int | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.bits, int) and 2 <= self.bits <= 16):
@@ -64,18 +69,25 @@ class Format:
             raise ValueError(
                 f"got r_max={self.r_max!r}; allowed is 0 <= r_max < 1: it is a rate of overflowing entries"
             )
+        if self.exponent is not None and not (isinstance(self.exponent, int) and EXP_MIN <= self.exponent <= EXP_MAX):
+            raise ValueError(f"got exponent={self.exponent!r}; allowed are {EXP_MIN} to {EXP_MAX}, or None to follow")
 
     def __str__(self) -> str:
         extra = f"/{self.noise}{self.noise_bits}" if self.rounding == Rounding.STOCHASTIC else ""
-        return f"int{self.bits} {self.rounding.name}{extra}"
+        return f"int{self.bits}{'' if self.exponent is None else f'·2^{self.exponent}'} {self.rounding.name}{extra}"
 
 
 @dataclass
 class Clock:
-    """What all sites of a run share: the seed and the number of the step, the two parts of every noise address."""
+    """What all sites of a run share: seed and number of the step, the two parts of every noise address, and progress.
+
+    ``progress`` is the share of the training that will be done when the running epoch ends, above 0 and at most 1; the
+    schedules of weight rules read it.
+    """
 
     seed: int = 0
     step: int = 0
+    progress: float = 1.0
 
 
 @dataclass
@@ -117,7 +129,9 @@ class Quantizer:
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise ValueError(f"got role {self.role!r}; allowed are {', '.join(ROLES)}")
-        if not self.initialised:
+        if self.format.exponent is not None:
+            self.exponent, self.initialised = self.format.exponent, True
+        elif not self.initialised:
             self.exponent = 3 - self.format.bits
 
     @property
@@ -215,7 +229,12 @@ class Quantizer:
         low, high = _kernels.call("int_range", np.ascontiguousarray(acc))
         return first_exponent_int(low, high, exponent, self.bits, divisor)
 
-    def parameter(self, master: Parameter, at_least: int | None = None) -> DFP:
+    def parameter(
+        self,
+        master: Parameter,
+        at_least: int | None = None,
+        view: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
+    ) -> DFP:
         """Integers of a master weight, made once per step (clause LAY-7), or per version in evaluation.
 
         Parameters
@@ -224,9 +243,13 @@ class Quantizer:
             float32 array.
         at_least : int, optional
             Lower bound of the exponent: a bias is not finer than the accumulator it is added to (clause REQ-6).
+        view : callable, optional
+            What the weights are for this use, from the master's array; by default the array itself. A view may differ
+            between training and evaluation.
         """
         version = master.version
-        for mode in (self.training, True):  # evaluation in the middle of a step takes the integers of the step
+        # Evaluation in the middle of a step takes the integers of the step, unless it sees other weights.
+        for mode in (self.training, True) if view is None else (self.training,):
             if (copy := self._copies.get((version, mode, at_least))) is not None:
                 return copy
         if self.training and self._version not in (None, version):
@@ -234,7 +257,7 @@ class Quantizer:
                 f"{self.label}: the parameter changed but the step did not; exponents move once per step: "
                 "call run.advance() after optimizer.step()"
             )
-        values = np.ascontiguousarray(master.data, np.float32)
+        values = np.ascontiguousarray(master.data if view is None else view(np.asarray(master.data)), np.float32)
         own = self._settle(lambda: self._first_of_values(values))
         exponent = own if at_least is None else max(own, at_least)
         ints, counts = self._counted(values, exponent)
@@ -280,7 +303,7 @@ class Quantizer:
         """End the step: the counts of its data give the next exponent (clause EXP-2)."""
         if self._pending is not None:
             self.counts = self._pending
-            if self.initialised:
+            if self.initialised and self.format.exponent is None:
                 self.exponent = next_exponent(self._pending, self.exponent, self.format.r_max)
         else:
             self.counts = None
@@ -303,6 +326,10 @@ class Quantizer:
         """Restore what :meth:`state` gave."""
         if state.shape != (2,) or state.dtype != np.int64 or int(state[1]) not in (0, 1):
             raise ValueError(f"got {state!r} as state of {self.label}; it must be int64 [exponent, initialised]")
+        if self.format.exponent is not None and tuple(state) != (self.format.exponent, 1):
+            raise ValueError(
+                f"got {state!r} as state of {self.label}, whose exponent is fixed at {self.format.exponent}"
+            )
         self.exponent, self.initialised = int(state[0]), bool(state[1])
         self.forget_step()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -277,6 +277,13 @@ class Tensor:
         return _call("relu", self)
 
 
+class GradientRule(Protocol):
+    """What turns the gradient of the weights that multiplied into that of the master (see :mod:`qnn.weights`)."""
+
+    def gradient(self, gradient: NDArray[np.float32], master: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Gradient of the master."""
+
+
 class Parameter(Tensor):
     """A trained float32 array: master weights, biases, scale factors.
 
@@ -284,6 +291,8 @@ class Parameter(Tensor):
     copies know when they are stale: replace the array, never write into it.
     ``initial`` is the bound of uniform values while they wait to be drawn by :func:`qnn.nn.initialize`; setting
     ``data`` clears it.
+    ``rule`` turns the gradient of the weights that multiplied into that of this array, where they differ; ``limit`` is
+    where optimisers clip the array after each step, and ``rate`` a factor of its learning rate.
     """
 
     def __init__(self, data: Any, *, decay: bool = True, name: str = "", initial: float | None = None) -> None:
@@ -292,11 +301,17 @@ class Parameter(Tensor):
         super().__init__(data, requires_grad=True, name=name)
         self.decay = decay
         self.initial = initial
+        self.rule: GradientRule | None = None
+        self.limit: float | None = None
+        self.rate = 1.0
 
     @property
     def grad(self) -> Array | None:
-        """Gradient as float32, or None; exact partial sums are converted here, once."""
-        return self._total.to_float32() if isinstance(self._total, ExactSum) else self._total
+        """Gradient as float32, or None; exact partial sums are converted here, once, and pass the weight rule."""
+        total = self._total.to_float32() if isinstance(self._total, ExactSum) else self._total
+        if self.rule is None or not isinstance(total, np.ndarray):
+            return total
+        return self.rule.gradient(total, np.asarray(self.data))
 
     @grad.setter
     def grad(self, value: Gradient | None) -> None:

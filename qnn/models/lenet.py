@@ -30,17 +30,17 @@ class LeNet5(nn.Module):
             )
         self.net = nn.Sequential(
             front,
-            nn.Conv2d(channels, 6, 5, padding=2, recipe=recipe),
-            nn.Relu(recipe),
+            nn.Conv2d(channels, 6, 5, padding=2, recipe=recipe.first_layer()),
+            nn.activation(recipe),
             nn.MaxPool2d(2, recipe=recipe),
             nn.Conv2d(6, 16, 5, recipe=recipe),
-            nn.Relu(recipe),
+            nn.activation(recipe),
             nn.MaxPool2d(2, recipe=recipe),
             nn.Flatten(recipe),
             nn.Linear(16 * rows * columns, 120, recipe=recipe),
-            nn.Relu(recipe),
+            nn.activation(recipe),
             nn.Linear(120, 84, recipe=recipe),
-            nn.Relu(recipe),
+            nn.activation(recipe),
             nn.Linear(84, classes, recipe=recipe.last_layer(), init="glorot"),
         )
 
@@ -65,12 +65,12 @@ class DigitsCNN(nn.Module):
             raise ValueError(f"got pictures of {height}x{width} for digits-cnn; it needs at least 4x4")
         self.net = nn.Sequential(
             front,
-            nn.Conv2d(channels, 16, 3, padding=1, bias=False, recipe=recipe),
-            nn.BatchNorm(16, recipe=recipe),
-            nn.Relu(recipe),
+            nn.Conv2d(channels, 16, 3, padding=1, bias=False, recipe=recipe.first_layer()),
+            nn.normalization(16, recipe),
+            nn.activation(recipe),
             nn.Conv2d(16, 32, 3, padding=1, bias=False, recipe=recipe),
-            nn.BatchNorm(32, recipe=recipe),
-            nn.Relu(recipe),
+            nn.normalization(32, recipe),
+            nn.activation(recipe),
             nn.MaxPool2d(2, recipe=recipe),
             nn.Flatten(recipe),
             nn.Linear(32 * (height // 2) * (width // 2), classes, recipe=recipe.last_layer(), init="glorot"),

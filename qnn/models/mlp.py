@@ -29,8 +29,9 @@ class MLP(nn.Module):
         self.gradient_sum = None
         layers: list[nn.Module] = [front, nn.Flatten(recipe)]
         width = features
-        for size in hidden:
-            layers += [nn.Linear(width, size, recipe=recipe), nn.Relu(recipe)]
+        for place, size in enumerate(hidden):
+            own = recipe if place else recipe.first_layer()
+            layers += [nn.Linear(width, size, recipe=own), nn.activation(recipe)]
             width = size
         layers.append(nn.Linear(width, classes, recipe=recipe.last_layer(), init="glorot"))
         self.net = nn.Sequential(*layers)

@@ -14,13 +14,13 @@ class BasicBlock(nn.Module):
         super().__init__(recipe)
         self.gradient_sum = None
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False, recipe=recipe)
-        self.norm1 = nn.BatchNorm(outputs, recipe=recipe)
-        self.relu1 = nn.Relu(recipe)
+        self.norm1 = nn.normalization(outputs, recipe)
+        self.relu1 = nn.activation(recipe)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False, recipe=recipe)
-        self.norm2 = nn.BatchNorm(outputs, recipe=recipe)
+        self.norm2 = nn.normalization(outputs, recipe)
         self.shortcut = nn.PadShortcut(stride, outputs, recipe) if stride != 1 or inputs != outputs else None
         self.add = nn.Add(recipe)
-        self.relu2 = nn.Relu(recipe)
+        self.relu2 = nn.activation(recipe)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(x)))))
@@ -45,9 +45,9 @@ class ResNet(nn.Module):
         super().__init__(recipe)
         self.gradient_sum = None
         self.front = front
-        self.conv = nn.Conv2d(shape[2], 16, 3, 1, 1, bias=False, recipe=recipe)
-        self.norm = nn.BatchNorm(16, recipe=recipe)
-        self.relu = nn.Relu(recipe)
+        self.conv = nn.Conv2d(shape[2], 16, 3, 1, 1, bias=False, recipe=recipe.first_layer())
+        self.norm = nn.normalization(16, recipe)
+        self.relu = nn.activation(recipe)
         self.blocks = []
         inputs = 16
         for outputs in (16, 32, 64):

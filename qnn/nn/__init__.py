@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from qnn.nn.activation import Dropout, Hardtanh, Relu
+from qnn.nn.activation import ACTIVATIONS, Dropout, Hardtanh, QuantizedActivation, Relu, Sign, activation
 from qnn.nn.initialize import initialize
 from qnn.nn.losses import CrossEntropyLoss, SquareHingeLoss
 from qnn.nn.module import Module, Sequential
-from qnn.nn.normalization import BatchNorm, Normalize, Scale
+from qnn.nn.normalization import NORMALIZATIONS, BatchNorm, Normalize, Scale, normalization
 from qnn.nn.pooling import AveragePool2d, GlobalAveragePool, MaxPool2d
 from qnn.nn.run import Run, prepare
 from qnn.nn.source import Dequantize, ImageInput, Quantize
@@ -15,6 +15,8 @@ from qnn.nn.summary import Summary, summarize
 from qnn.nn.weighted import Conv2d, Linear
 
 __all__ = [
+    "ACTIVATIONS",
+    "NORMALIZATIONS",
     "Add",
     "AveragePool2d",
     "BatchNorm",
@@ -33,13 +35,17 @@ __all__ = [
     "Normalize",
     "PadShortcut",
     "Quantize",
+    "QuantizedActivation",
     "Relu",
     "Run",
     "Scale",
     "Sequential",
+    "Sign",
     "SquareHingeLoss",
     "Summary",
+    "activation",
     "initialize",
+    "normalization",
     "prepare",
     "summarize",
 ]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qnn.nn.module import Module
 from qnn.numerics import (
     dropout_kept,
     dropout_mask,
 )
-from qnn.ops.activation import HardtanhFloat, HardtanhInteger, ReluFloat, ReluInteger
+from qnn.ops.activation import (
+    ClippedInteger,
+    HardtanhFloat,
+    HardtanhInteger,
+    ReluFloat,
+    ReluInteger,
+    SignInteger,
+)
 from qnn.ops.dropout import DropoutFloat, DropoutInteger
-from qnn.quantizer import Clock
+from qnn.quantizer import Clock, Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
 
@@ -26,6 +35,55 @@ class Hardtanh(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(HardtanhInteger() if self.wants_integers(x) else HardtanhFloat(), x)
+
+
+class Sign(Module):
+    """+1 where x >= 0, else -1; the gradient passes straight through where -1 <= x <= 1 (BNN paper, eqs. 1 and 4)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.wants_integers(x):
+            raise TypeError(f"got float32 as input of {self.label}; a sign gives integers: take an integer recipe")
+        return self.run(SignInteger(), x)
+
+
+class QuantizedActivation(Module):
+    """Few bits at a fixed exponent, the recipe's format ``activated``, saturated; the gradient passes straight through
+    where -1 <= x <= 1 (QNN paper, LinearQuant)."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        if recipe.activated is None:
+            raise ValueError(f"recipe {recipe.name!r} has no format `activated`; this layer rounds to it: give it one")
+        self.activation = Quantizer("activation", recipe.activated)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.wants_integers(x):
+            raise TypeError(f"got float32 as input of {self.label}; it rounds integers: take an integer recipe")
+        return self.run(ClippedInteger(self.activation), x)
+
+
+ACTIVATIONS: dict[str, Callable[[Recipe], Module]] = {
+    "relu": Relu,
+    "hardtanh": Hardtanh,
+    "sign": Sign,
+    "quantized": QuantizedActivation,
+}
+"""What a recipe's ``activation_layer`` may name."""
+
+
+def activation(recipe: Recipe) -> Module:
+    """The activation layer that the recipe's networks have.
+
+    Raises
+    ------
+    ValueError
+        If the recipe names one that is not in :data:`ACTIVATIONS`.
+    """
+    if recipe.activation_layer not in ACTIVATIONS:
+        raise ValueError(
+            f"got activation_layer={recipe.activation_layer!r} in recipe {recipe.name!r}; known are {list(ACTIVATIONS)}"
+        )
+    return ACTIVATIONS[recipe.activation_layer](recipe)
 
 
 class Dropout(Module):
@@ -70,4 +128,4 @@ class Dropout(Module):
         return self.run(DropoutFloat(keep, self.kept), x)
 
 
-__all__ = ["Dropout", "Hardtanh", "Relu"]
+__all__ = ["ACTIVATIONS", "Dropout", "Hardtanh", "QuantizedActivation", "Relu", "Sign", "activation"]

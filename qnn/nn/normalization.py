@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -102,4 +104,25 @@ class BatchNorm(Module):
         return out
 
 
-__all__ = ["BatchNorm", "Normalize", "Scale"]
+NORMALIZATIONS: dict[str, Callable[[int, Recipe], Module]] = {
+    "batch": lambda channels, recipe: BatchNorm(channels, recipe=recipe)
+}
+"""What a recipe's ``normalization`` may name."""
+
+
+def normalization(channels: int, recipe: Recipe) -> Module:
+    """The normalisation layer that the recipe's networks have.
+
+    Raises
+    ------
+    ValueError
+        If the recipe names one that is not in :data:`NORMALIZATIONS`.
+    """
+    if recipe.normalization not in NORMALIZATIONS:
+        raise ValueError(
+            f"got normalization={recipe.normalization!r} in recipe {recipe.name!r}; known are {list(NORMALIZATIONS)}"
+        )
+    return NORMALIZATIONS[recipe.normalization](channels, recipe)
+
+
+__all__ = ["NORMALIZATIONS", "BatchNorm", "Normalize", "Scale", "normalization"]

@@ -66,6 +66,17 @@ class Run:
         for child in self._dropouts:
             child.forget_step()
 
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done when the running epoch ends, above 0, at most 1; weight rules read it."""
+        return self._clock.progress
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        if not 0.0 < value <= 1.0:
+            raise ValueError(f"got progress={value!r}; allowed is 0 < progress <= 1: (epoch + 1) / epochs")
+        self._clock.progress = float(value)
+
     def advance(self) -> None:
         """End a step: every exponent moves by the counts of the step, and the noise of the next step begins."""
         for _, site in self.sites:

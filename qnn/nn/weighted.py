@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,8 +17,10 @@ from qnn.numerics import (
 )
 from qnn.ops.conv import Conv2dFloat, Conv2dInteger, Window, as_pair
 from qnn.ops.linear import LinearFloat, LinearInteger
+from qnn.ops.shape import PadInteger
 from qnn.recipes import Recipe
 from qnn.tensor import Parameter, Tensor
+from qnn.weights import BoundRule
 
 PairLike = int | Sequence[int]
 
@@ -27,6 +30,7 @@ class _Weighted(Module):
 
     weight: Parameter
     bias: Parameter | None
+    rule: BoundRule | None = None
 
     def _make(self, shape: tuple[int, ...], bias: bool, init: str) -> None:
         if init not in ("kaiming", "glorot"):
@@ -37,9 +41,12 @@ class _Weighted(Module):
         self.bias = Parameter(np.zeros(shape[0], np.float32), decay=False) if bias else None
         if self.recipe.is_integer:
             self.weight_site = self.recipe.site("weight")
+            if self.recipe.rule is not None:
+                self.weight.rule = self.rule = BoundRule(self.recipe.rule, self.weight_site)
+                self.weight.limit = self.recipe.rule.limit
             if bias:
                 self.bias_site = self.recipe.site("bias")
-            self.activation = self.recipe.site("activation")
+            self.activation = self.recipe.product_site()
             self.gradient = self.recipe.returned_site()
             assert self.recipe.gradient is not None
             self.incoming_bits = self.recipe.gradient.bits
@@ -47,7 +54,7 @@ class _Weighted(Module):
     def _integers(self, x: Tensor) -> tuple[DFP, DFP | None]:
         """Integer copies of weight and bias; the bias is not finer than the accumulator."""
         assert isinstance(x.data, DFP)
-        weight = self.weight_site.parameter(self.weight)
+        weight = self.weight_site.parameter(self.weight, view=None if self.rule is None else self.rule.view)
         if self.bias is None:
             return weight, None
         return weight, self.bias_site.parameter(self.bias, at_least=x.data.exponent + weight.exponent)
@@ -108,7 +115,7 @@ class Conv2d(_Weighted):
 
     Notes
     -----
-    Padding is with the value 0. Bit-exactness: clauses MAC-4 to MAC-6, REQ-1, REQ-6 and LAY-9.
+    Padding is with the value 0, or with the recipe's. Bit-exactness: clauses MAC-4 to MAC-6, REQ-1, REQ-6 and LAY-9.
     """
 
     def __init__(
@@ -136,9 +143,11 @@ class Conv2d(_Weighted):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.wants_integers(x):
-            operation = Conv2dInteger(
-                self.window, *self._integers(x), self.activation, self.gradient, self.incoming_bits
-            )
+            window = self.window
+            if self.recipe.padding and window.padding != (0, 0):
+                x = self.run(PadInteger(window.padding, self.recipe.padding), x)
+                window = replace(window, padding=(0, 0))
+            operation = Conv2dInteger(window, *self._integers(x), self.activation, self.gradient, self.incoming_bits)
             return self.run(operation, x, *self._masters())
         return self.run(Conv2dFloat(self.window), x, *self._masters())
 

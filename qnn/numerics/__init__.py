@@ -35,6 +35,7 @@ from .layers import (
     look_up,
     relu,
     relu_grad,
+    sign,
 )
 from .loss import LOSS_FRACTION_BITS, predict, softmax_cross_entropy, square_hinge
 from .mac import (
@@ -62,7 +63,7 @@ from .pow2 import (
 )
 from .rounding import Rounding, round_ratio, round_real
 from .schedule import lr
-from .update import adam, sgd
+from .update import adam, clip, sgd
 
 __all__ = [
     "AUGMENT_STREAM",
@@ -93,6 +94,7 @@ __all__ = [
     "bn_statistics",
     "channel_dots",
     "channel_sums",
+    "clip",
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
@@ -151,6 +153,7 @@ __all__ = [
     "shift_conv2d",
     "shift_gemm",
     "sigmoid32",
+    "sign",
     "softmax_cross_entropy",
     "square_hinge",
     "storage_dtype",

@@ -138,6 +138,16 @@ def hardtanh_grad(g: Ints, x: Ints, exponent: int, bits: int) -> Ints:
     return np.where((x >= low) & (x <= high), g, g.dtype.type(0))
 
 
+def sign(x: Ints) -> NDArray[np.int8]:
+    """+1 where ``q >= 0``, else -1: zero is positive.
+
+    Notes
+    -----
+    Source: BNN paper, eq. 1. Bit-exactness: clause LAY-13; nothing may vary.
+    """
+    return np.where(x >= 0, np.int8(1), np.int8(-1))
+
+
 def dropout_kept(p: float) -> int:
     """How many of the 65,536 noise words keep an element: ``65536 - round(65536 * p)``, ties to even.
 

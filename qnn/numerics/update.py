@@ -113,6 +113,25 @@ def adam(
     return new, new_m, new_v
 
 
+def clip(w: Float32, limit: float) -> Float32:
+    """``min(max(w, -limit), limit)``, what keeps the masters of binary and power-of-two weights in their range.
+
+    Parameters
+    ----------
+    w : float32 array
+    limit : float
+        Positive; rounded once to float32.
+
+    Notes
+    -----
+    Source: QNN paper, Algorithm 1. Bit-exactness: clause UPD-3; nothing may vary.
+    """
+    bound = np.float32(limit)
+    if not (np.isfinite(bound) and bound > 0):
+        raise ValueError(f"got limit {limit} for clip; it must be positive and finite; the papers take 1")
+    return np.clip(w, -bound, bound)
+
+
 def _check(name: str, w: Float32, *others: Float32) -> None:
     for array in (w, *others):
         if array.dtype != np.float32:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.numerics import DFP, hardtanh_grad, hardtanh_limits
+from qnn.numerics import DFP, hardtanh_grad, hardtanh_limits, sign
 from qnn.operation import Operation, register
+from qnn.quantizer import Quantizer
 
 Float = NDArray[np.float32]
 
@@ -62,6 +63,37 @@ class HardtanhInteger(Operation):
     def forward(self, x: DFP) -> DFP:
         self.x = x
         return DFP(_kernels.call("clip_ints", x.ints, *hardtanh_limits(x.exponent, x.bits)), x.exponent, x.bits)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)
+        return (DFP(passed, gradient.exponent, gradient.bits),)
+
+
+class SignInteger(Operation):
+    """+1 where q >= 0, else -1, at exponent 0; the gradient passes where -1 <= x <= 1 (clause LAY-13)."""
+
+    name = "sign"
+
+    def forward(self, x: DFP) -> DFP:
+        self.x = x
+        return DFP(sign(x.ints), 0, 2)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)
+        return (DFP(passed, gradient.exponent, gradient.bits),)
+
+
+class ClippedInteger(Operation):
+    """Rounded and saturated to the few bits of a site; the gradient passes where -1 <= x <= 1 (clause LAY-14)."""
+
+    name = "quantized_activation"
+
+    def __init__(self, output: Quantizer) -> None:
+        self.output = output
+
+    def forward(self, x: DFP) -> DFP:
+        self.x = x
+        return self.output.requantize(x.ints, x.exponent)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)

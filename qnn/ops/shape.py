@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qnn.numerics import DFP
+from qnn.numerics import DFP, int_limits
 from qnn.operation import Array, Operation
 
 
@@ -25,6 +25,40 @@ class ReshapeInteger(Operation):
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         return (DFP(gradient.ints.reshape(self.shape), gradient.exponent, gradient.bits),)
+
+
+class PadInteger(Operation):
+    """Pixels of a whole number added on all sides (clause LAY-12); the gradient loses them again.
+
+    Parameters
+    ----------
+    padding : (vertical, horizontal)
+    value : int
+        In real units, so it must lie on the tensor's grid.
+    """
+
+    name = "pad"
+
+    def __init__(self, padding: tuple[int, int], value: int) -> None:
+        self.padding, self.value = padding, value
+
+    def forward(self, x: DFP) -> DFP:
+        low, high = int_limits(x.bits)
+        if x.exponent > 0 or not low <= self.value << -x.exponent <= high:
+            raise ValueError(
+                f"got int{x.bits} at exponent {x.exponent} to pad with {self.value}, which that format does not hold; "
+                "a recipe that pads with 1 needs activations that reach 1"
+            )
+        v, h = self.padding
+        n, rows, columns, channels = x.shape
+        out = np.full((n, rows + 2 * v, columns + 2 * h, channels), self.value << -x.exponent, x.ints.dtype)
+        out[:, v : v + rows, h : h + columns] = x.ints
+        return DFP(out, x.exponent, x.bits)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        v, h = self.padding
+        inside = gradient.ints[:, v : gradient.shape[1] - v, h : gradient.shape[2] - h]
+        return (DFP(np.ascontiguousarray(inside), gradient.exponent, gradient.bits),)
 
 
 class Shortcut(Operation):

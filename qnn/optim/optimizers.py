@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qnn import _kernels
 from qnn.errors import CheckpointError
+from qnn.numerics import clip
 from qnn.tensor import Parameter
 
 Float32 = NDArray[np.float32]
@@ -68,12 +69,13 @@ class Optimizer:
             old = tuple(self._state[slot][name] for slot in self.slots)
             decay = self.weight_decay if parameter.decay else 0.0
             try:
-                weight, *new = self._update(_master(parameter), np.asarray(gradient), old, lr, decay)
+                weight, *new = self._update(_master(parameter), np.asarray(gradient), old, lr * parameter.rate, decay)
             except (OverflowError, ValueError, TypeError) as error:
                 raise type(error)(f"parameter '{name}': {error}") from error
             made.append((name, weight, tuple(new)))
         for name, weight, state in made:
-            self.parameters[name].data = weight
+            limit = self.parameters[name].limit
+            self.parameters[name].data = weight if limit is None else clip(weight, limit)
             for slot, array in zip(self.slots, state, strict=True):
                 self._state[slot][name] = array
         self._count()

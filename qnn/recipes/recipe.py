@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from qnn.quantizer import Format, Quantizer
+from qnn.weights import WeightRule
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,24 @@ class Recipe:
         Raise at any operation that leaves integers where the recipe does not say so.
     source : str
         Where the recipe is described.
+    product : Format or None
+        Of what a layer with weights gives, where it is not `activation`; an exact one for binary products.
+    activated : Format or None
+        Of what an activation layer gives that quantises: the k bits of its levels.
+    rule : WeightRule or None
+        What multiplies instead of the master weights; None takes them as they are.
+    activation_layer : str
+        What :func:`qnn.nn.activation` makes: one of ``qnn.nn.ACTIVATIONS``.
+    normalization : str
+        What :func:`qnn.nn.normalization` makes: one of ``qnn.nn.NORMALIZATIONS``.
+    padding : {0, 1}
+        Value of padded pixels of a convolution; a binary net has no 0.
+    normalize_last : bool
+        Whether models normalise their outputs.
+    loss : {"cross_entropy", "square_hinge"}
+        What the recipe's paper trains with; ``qnn train`` takes it.
+    first, last : Recipe or None
+        Recipes of the first and last layer with weights, where they differ.
     """
 
     name: str
@@ -38,6 +57,16 @@ class Recipe:
     last_bits: int | None = None
     strict: bool = False
     source: str = ""
+    product: Format | None = None
+    activated: Format | None = None
+    rule: WeightRule | None = None
+    activation_layer: str = "relu"
+    normalization: str = "batch"
+    padding: int = 0
+    normalize_last: bool = False
+    loss: str = "cross_entropy"
+    first: Recipe | None = None
+    last: Recipe | None = None
 
     def __post_init__(self) -> None:
         given = [f is not None for f in (self.input, self.weight, self.bias, self.activation, self.gradient)]
@@ -47,6 +76,10 @@ class Recipe:
                 f"activation, gradient; "
                 "allowed are all (integer training) or none (float32): fill in the missing ones"
             )
+        if self.rule is not None and not self.is_integer:
+            raise ValueError(f"recipe {self.name!r} has a weight rule without formats; rules are for integer recipes")
+        if self.padding not in (0, 1):
+            raise ValueError(f"got padding={self.padding!r} for recipe {self.name!r}; allowed are 0 and 1")
         if self.last_bits is not None and not 2 <= self.last_bits <= 16:
             raise ValueError(f"got last_bits={self.last_bits}; allowed are 2 to 16 or None")
 
@@ -68,11 +101,21 @@ class Recipe:
         """A new site for the gradient that a layer with weights sends to the layer before it."""
         return Quantizer("gradient", self.returned) if self.returned is not None else self.site("gradient")
 
+    def product_site(self) -> Quantizer:
+        """A new site for the result of a layer with weights."""
+        return Quantizer("activation", self.product) if self.product is not None else self.site("activation")
+
+    def first_layer(self) -> Recipe:
+        """The recipe of the first layer with weights: the same, or ``first`` where it is set."""
+        return self.first or self
+
     def last_layer(self) -> Recipe:
         """The recipe of the last layer: the same, with ``last_bits`` where it is set.
 
         The gradient that leaves it has the width of the other layers, whose products stay as narrow as they were.
         """
+        if self.last is not None:
+            return self.last
         if self.last_bits is None or not self.is_integer:
             return self
         widened = {

@@ -192,6 +192,7 @@ class Trainer:
         lr = self.schedule(self.step)
         try:
             self.model.train()
+            self.run.progress = (self.epoch + 1) / self.config.epochs
             loss = self.criterion(self.model(images), labels)
             loss.backward()
             self.optimizer.step(lr)
