@@ -30,6 +30,9 @@ class WeightRule:
 
     limit: float | None = None
 
+    def __str__(self) -> str:
+        return "masters"
+
     def training(self, master: Float32, site: Quantizer) -> Float32:
         """Weights of the forward and backward products of a step; ``site`` has the clock and the noise stream."""
         return master

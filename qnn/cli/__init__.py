@@ -19,7 +19,7 @@ from qnn.cli.errors import exit_code_of, nearest
 
 __all__ = ["cli", "main"]
 
-COMMANDS = ("train", "eval", "predict", "compare", "report", "info", "digest", "data", "bench")
+COMMANDS = ("train", "eval", "predict", "compare", "report", "info", "digest", "data", "recipes", "reproduce", "bench")
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 

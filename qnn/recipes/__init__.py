@@ -13,12 +13,13 @@ from qnn.quantizer import Format, Quantizer
 from qnn.recipes.dfp import dfp, dfp8, fp32
 from qnn.recipes.recipe import Recipe
 
-_BUILDERS: dict[str, Callable[..., Recipe]] = {"fp32": fp32, "dfp8": dfp8, "dfp": dfp}
+BUILDERS: dict[str, Callable[..., Recipe]] = {"fp32": fp32, "dfp8": dfp8, "dfp": dfp}
+"""Recipes by name; each takes arguments with defaults."""
 
 
 def names() -> list[str]:
     """Recipes that :func:`parse` knows; ``dfp`` takes arguments, as in ``dfp(w=8, a=8, g=6)``."""
-    return list(_BUILDERS)
+    return list(BUILDERS)
 
 
 def parse(text: str | Recipe) -> Recipe:
@@ -38,15 +39,15 @@ def parse(text: str | Recipe) -> Recipe:
         return text
     name, bracket, rest = text.strip().partition("(")
     name = name.strip()
-    if name not in _BUILDERS:
-        near = difflib.get_close_matches(name, _BUILDERS, n=1)
+    if name not in BUILDERS:
+        near = difflib.get_close_matches(name, BUILDERS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"got recipe {text!r}; known are {', '.join(_BUILDERS)}{hint}")
+        raise ConfigError(f"got recipe {text!r}; known are {', '.join(BUILDERS)}{hint}")
     if bracket and not rest.rstrip().endswith(")"):
         raise ConfigError(f"got recipe {text!r}, whose bracket is not closed; write it like 'dfp(w=8, a=8, g=8)'")
     arguments = _arguments(rest.rstrip()[:-1] if bracket else "", text)
     try:
-        return _BUILDERS[name](**arguments)
+        return BUILDERS[name](**arguments)
     except TypeError as error:
         raise ConfigError(f"got recipe {text!r}: {error}; see help(qnn.recipes.{name}) for what it takes") from error
     except ValueError as error:

@@ -126,11 +126,19 @@ class Recipe:
         return replace(self, returned=self.gradient, **widened)
 
     def describe(self) -> dict[str, str]:
-        """Formats by role, in words."""
-        return {
-            role: str(getattr(self, role) or "float32")
-            for role in ("input", "weight", "bias", "activation", "gradient")
-        }
+        """Formats by role, and what else the recipe chooses where it is not the usual, in words."""
+        roles = ("input", "weight", "bias", "activation", "gradient")
+        found = {role: str(getattr(self, role) or "float32") for role in roles}
+        found |= {role: str(own) for role in ("product", "activated", "returned") if (own := getattr(self, role))}
+        if self.rule is not None:
+            found["rule"] = str(self.rule)
+        for key, usual in (("activation_layer", "relu"), ("normalization", "batch"), ("loss", "cross_entropy")):
+            if getattr(self, key) != usual:
+                found[key] = getattr(self, key)
+        for place in ("first", "last"):
+            if (own := getattr(self, place)) is not None:
+                found[place] = own.name
+        return found
 
 
 __all__ = ["Recipe"]

@@ -1,0 +1,54 @@
+"""``qnn recipes``: what can be trained with, its bits, roundings and sources."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import click
+
+from qnn.cli.common import print_grid, print_json, print_table
+
+
+@click.command("recipes", short_help="List number formats to train with.")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on the last line of stdout.")
+def command(name: str | None, as_json: bool) -> None:
+    """List all recipes, or say everything about one: NAME, or NAME with arguments, as in 'dfp(w=8, a=8, g=6)'."""
+    from qnn import recipes
+
+    if name is not None:
+        recipe = recipes.parse(name)
+        facts = {"name": recipe.name, **recipe.describe(), "source": recipe.source or "-"}
+        if as_json:
+            print_json(facts)
+            return
+        print_table(recipe.name, [(key, value) for key, value in facts.items() if key != "name"])
+        return
+    found = [recipes.parse(each) for each in recipes.names()]
+    if as_json:
+        print_json({"recipes": [{"name": r.name, **r.describe(), "source": r.source} for r in found]})
+        return
+    rows = [
+        [f"{each}{arguments(each)}", facts["weight"], facts["activation"], facts["gradient"], recipe.source]
+        for each, recipe in zip(recipes.names(), found, strict=True)
+        for facts in [_short(recipe.describe())]
+    ]
+    print_grid(["recipe", "weights", "activations", "gradients", "source"], rows, spare=[4])
+
+
+def arguments(name: str) -> str:
+    """The arguments of a recipe with their defaults, without those that every recipe shares."""
+    from qnn.numerics import Rounding
+    from qnn.recipes import BUILDERS
+
+    given = inspect.signature(BUILDERS[name]).parameters.values()
+    told = [p for p in given if p.name not in ("strict", "noise", "noise_bits", "r_max")]
+    words = [f"{p.name}={p.default.name.lower() if isinstance(p.default, Rounding) else p.default}" for p in told]
+    return f"({', '.join(words)})" if words else ""
+
+
+def _short(facts: dict[str, str]) -> dict[str, Any]:
+    """Weights with their rule, activations with what quantises them."""
+    weight = f"{facts['rule']}, {facts['weight']}" if facts.get("rule") else facts["weight"]
+    return {**facts, "weight": weight, "activation": facts.get("activated") or facts["activation"]}

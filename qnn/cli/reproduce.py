@@ -1,0 +1,110 @@
+"""``qnn reproduce``: the papers' experiments, and paper against ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qnn.cli.common import percent, print_grid, print_json, print_table
+
+RUNS = Path("runs") / "reproduce"
+PATH = click.Path(path_type=Path)
+root_option = click.option(
+    "--runs", type=PATH, default=RUNS, show_default=True, metavar="DIR", help="Folder of the runs."
+)
+quick_option = click.option("--quick", is_flag=True, help="The form for a small machine; tables say so.")
+
+
+@click.group("reproduce", short_help="Repeat the papers' experiments.")
+def command() -> None:
+    """Repeat what the papers report: every experiment is a configuration in the package.
+
+    Runs go on where they were stopped. The full forms can take days on two cores; --quick takes fewer epochs.
+    """
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on the last line of stdout.")
+def list_(as_json: bool) -> None:
+    """Name all experiments."""
+    from qnn import reproduce
+
+    found = [reproduce.load(name) for name in reproduce.names()]
+    if as_json:
+        keys = ("name", "title", "paper", "where", "claim", "changed", "metric")
+        print_json({"experiments": [{key: getattr(e, key) for key in keys} for e in found]})
+        return
+    rows = [
+        [e.name, f"{e.paper}, {e.where}", e.title, str(len(e.rows)), f"{e.settings['epochs']} / {_quick_epochs(e)}"]
+        for e in found
+    ]
+    print_grid(["experiment", "source", "what", "rows", "epochs full / quick"], rows, numeric=[3], spare=[1])
+
+
+@command.command("run")
+@click.argument("name")
+@quick_option
+@click.option("--row", "rows", multiple=True, metavar="ROW", help="Only this row; may come several times.")
+@click.option(
+    "--seed", "seeds", multiple=True, type=int, metavar="N", help="Only this seed; several times for several."
+)
+@click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, metavar="N", help="Runs at a time.")
+@root_option
+def run_(name: str, quick: bool, rows: tuple[str, ...], seeds: tuple[int, ...], jobs: int, runs: Path) -> None:
+    """Run an experiment, or go on with it, and print its table."""
+    from qnn import reproduce
+    from qnn.errors import RunError
+
+    experiment = reproduce.load(name)
+
+    def done(which: str, result: dict[str, Any]) -> None:
+        click.echo(f"{which}: {percent(result['test_accuracy'])}, digest {result['digest'][:16]}", err=True)
+
+    failed = reproduce.run(experiment, runs, quick=quick, rows=rows, seeds=seeds, jobs=jobs, done=done)
+    show(experiment, runs, quick)
+    if failed:
+        raise RunError("; ".join(failed))
+
+
+@command.command("table")
+@click.argument("names", nargs=-1)
+@quick_option
+@click.option("--markdown", "as_markdown", is_flag=True, help="As sections of a page.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on the last line of stdout.")
+@root_option
+def table_(names: tuple[str, ...], quick: bool, as_markdown: bool, as_json: bool, runs: Path) -> None:
+    """Print paper against ours: runs in --runs, and for the others those that we measured."""
+    from dataclasses import asdict
+
+    from qnn import reproduce
+
+    chosen = [reproduce.load(name) for name in names or reproduce.names()]
+    if as_json:
+        records = [r for e in chosen for r in reproduce.collect(e, runs, quick=quick)]
+        print_json({"quick": quick, "records": [asdict(record) for record in records]})
+        return
+    for experiment in chosen:
+        if as_markdown:
+            records = reproduce.collect(experiment, runs, quick=quick)
+            click.echo(reproduce.markdown(experiment, records, quick=quick) + "\n")
+        else:
+            show(experiment, runs, quick)
+
+
+def show(experiment: Any, runs: Path, quick: bool) -> None:
+    """One experiment on the terminal."""
+    from qnn import reproduce
+    from qnn.reproduce.table import HEADER
+
+    facts = [("source", f"{experiment.paper}, {experiment.where}"), ("claim", experiment.claim)]
+    facts += [("form", "quick" if quick else "full"), ("numbers", f"test {experiment.metric}, per cent")]
+    facts += [("differs", text) for text in experiment.changed]
+    print_table(f"{experiment.name}: {experiment.title}", facts)
+    lines = reproduce.table(experiment, reproduce.collect(experiment, runs, quick=quick))
+    print_grid(HEADER, lines, numeric=[2, 3, 5, 6], spare=[1])
+
+
+def _quick_epochs(experiment: Any) -> int:
+    return int({**experiment.settings, **experiment.quick}["epochs"])

@@ -1,0 +1,43 @@
+"""``qnn recipes`` and ``qnn reproduce`` as they print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qnn import recipes, reproduce
+
+
+def test_recipes_are_listed_with_their_arguments(invoke: Callable[..., Any]) -> None:
+    text = invoke("recipes").stdout
+    for name in recipes.names():
+        assert name in text
+    found = json.loads(invoke("recipes", "--json").stdout.splitlines()[-1])["recipes"]
+    assert len(found) == len(recipes.names())
+    assert all(entry["source"] for entry in found)
+    one = invoke("recipes", "dfp(w=6, a=8, g=8)").stdout
+    assert "int6 NEAREST_DOWN" in one
+    wrong = invoke("recipes", "dpf8")
+    assert wrong.exit_code == 2
+    assert "did you mean 'dfp8'" in wrong.stderr
+
+
+def test_experiments_are_listed_and_tabulated(invoke: Callable[..., Any], tmp_path: Path) -> None:
+    text = invoke("reproduce", "list").stdout
+    assert all(name in text for name in reproduce.names())
+    found = json.loads(invoke("reproduce", "list", "--json").stdout.splitlines()[-1])["experiments"]
+    assert [entry["name"] for entry in found] == reproduce.names()
+    shown = invoke("reproduce", "table", "dfp8-mnist-mlp", "--runs", str(tmp_path)).stdout
+    assert "98.37" in shown
+    assert "our record" in shown
+    page = invoke("reproduce", "table", "dfp8-mnist-mlp", "--markdown", "--runs", str(tmp_path)).stdout
+    assert "| fp32 | fp32 | - | 98.37 |" in page
+    records = json.loads(
+        invoke("reproduce", "table", "--quick", "--json", "--runs", str(tmp_path)).stdout.splitlines()[-1]
+    )["records"]
+    assert all(record["quick"] for record in records)
+    wrong = invoke("reproduce", "run", "nothing")
+    assert wrong.exit_code == 2
+    assert "known are" in wrong.stderr

@@ -1,0 +1,121 @@
+"""The papers' experiments: every configuration can run, runs are finished once, and tables say what is from where."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qnn import reproduce
+from qnn.errors import ConfigError
+from qnn.recipes import parse
+from qnn.reproduce.records import dump, folder_of, numeric
+from qnn.reproduce.run import command
+from qnn.training import TrainConfig
+
+
+def small(**changes: Any) -> reproduce.Experiment:
+    """An experiment of two rows that takes seconds, on the data that come with the package."""
+    settings = {"data": "digits", "model": "mlp", "epochs": 2, "batch_size": 64, "train_limit": 64}
+    rows = tuple(
+        reproduce.Row(name, recipe, paper, {})
+        for name, recipe, paper in (("fp32", "fp32", 90.0), ("int", "dfp8", 89.5))
+    )
+    made = reproduce.Experiment(
+        "small", "A title", "A paper", "table 1", "It works.", ("Everything.",), "accuracy", "fp32", settings,
+        {"epochs": 1}, (1, 2), (1,), rows,
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize("name", reproduce.names())
+def test_every_experiment_is_whole(name: str) -> None:
+    experiment = reproduce.load(name)
+    assert all((experiment.title, experiment.paper, experiment.where, experiment.claim, experiment.changed))
+    assert experiment.metric in ("accuracy", "error")
+    assert len({row.name for row in experiment.rows}) == len(experiment.rows) >= 2
+    assert experiment.baseline in ("", *(row.name for row in experiment.rows))
+    for quick in (False, True):
+        assert experiment.all_seeds(quick=quick)
+        for row in experiment.rows:
+            config = experiment.config(row, 1, quick=quick).validate()
+            parse(config.recipe)
+    assert experiment.config(experiment.rows[0], 1, quick=True).epochs <= experiment.settings["epochs"]
+
+
+def test_records_belong_to_settings_that_still_hold() -> None:
+    """A changed configuration must not keep showing the accuracy of the old one."""
+    for record in reproduce.measured():
+        experiment = reproduce.load(record.experiment)
+        config = experiment.config(experiment.row(record.row), record.seed, quick=record.quick)
+        assert numeric(config) == record.settings, f"{record.experiment} {record.row}: run it again"
+        assert 0.05 < record.accuracy <= 1
+    assert json.loads(dump(reproduce.measured())) == json.loads(
+        Path(str(reproduce.records.FILE)).read_text(encoding="utf-8")
+    )
+
+
+def test_runs_are_finished_once_and_gone_on_with(tmp_path: Path) -> None:
+    experiment = small()
+    told: list[str] = []
+    assert reproduce.run(experiment, tmp_path, quick=True, rows=["int"], done=lambda name, _: told.append(name)) == []
+    folder = folder_of(tmp_path, experiment, experiment.row("int"), 1, quick=True)
+    before = (folder / "digest.jsonl").read_bytes()
+    assert reproduce.run(experiment, tmp_path, quick=True, jobs=2, done=lambda name, _: told.append(name)) == []
+    assert (folder / "digest.jsonl").read_bytes() == before
+    assert told[0] == "int, seed 1"
+    assert sorted(told[1:]) == ["fp32, seed 1", "int, seed 1"]
+    records = reproduce.collect(experiment, tmp_path, quick=True)
+    assert [(r.row, r.seed, r.here) for r in records] == [("fp32", 1, True), ("int", 1, True)]
+    assert reproduce.collect(experiment, tmp_path, quick=False) == []
+    (folder / "result.json").unlink()  # as if it had been stopped before its end
+    assert "--resume" in command(experiment.config(experiment.row("int"), 1, quick=True), folder)
+    assert reproduce.run(experiment, tmp_path, quick=True, rows=["int"]) == []
+    assert reproduce.collect(experiment, tmp_path, quick=True) == records
+
+
+def test_a_run_that_fails_is_named_and_the_others_end(tmp_path: Path) -> None:
+    bad = reproduce.Row("bad", "dfp8", None, {"data": "nowhere"})
+    failed = reproduce.run(small(rows=(bad, *small().rows[1:])), tmp_path, quick=True)
+    assert len(failed) == 1
+    assert failed[0].startswith("bad, seed 1: ")
+    assert "nowhere" in failed[0]
+    with pytest.raises(ConfigError, match="row"):
+        reproduce.run(small(), tmp_path, rows=["none"])
+    with pytest.raises(ConfigError, match="did you mean 'dfp8-mnist-mlp'"):
+        reproduce.load("dfp8-mnist-mpl")
+
+
+def test_settings_reach_the_command_line(tmp_path: Path) -> None:
+    changed = {"nesterov": True, "lr_milestones": (1, 2), "schedule": "step", "weight_decay": 0.0, "epochs": 3}
+    config = TrainConfig(**changed, recipe="fp32", seed=4)
+    line = command(config, tmp_path / "new")
+    for part in (
+        ["--nesterov"],
+        ["--lr-milestones", "1,2"],
+        ["--weight-decay", "0.0"],
+        ["--seed", "4"],
+        ["--recipe", "fp32"],
+    ):
+        at = line.index(part[0])
+        assert line[at : at + len(part)] == part
+    assert "--momentum" not in line
+
+
+def test_tables_say_what_they_are() -> None:
+    experiment = small()
+    known = [
+        reproduce.Record("small", row, False, seed, accuracy, "d", {}, here)
+        for row, seed, accuracy, here in (("fp32", 1, 0.9, True), ("fp32", 2, 0.8, True), ("int", 1, 0.875, False))
+    ]
+    fp32, integers = reproduce.table(experiment, known)
+    assert fp32 == ["fp32", "fp32", "90.00", "85.00", "90.00, 80.00", "", "", "no record"]
+    assert integers == ["int", "dfp8", "89.50", "87.50", "1", "-2.50", "-0.50", "our record"]
+    page = reproduce.markdown(experiment, known, quick=False)
+    assert "| int | dfp8 | 89.50 | 87.50 | 1 | -2.50 | -0.50 | our record |" in page
+    assert "`qnn reproduce run small`" in page
+    assert reproduce.table(replace(experiment, metric="error"), known)[1][3:6] == ["12.50", "1", "+2.50"]
+    assert reproduce.table(experiment, [])[1][3] == "not run"
