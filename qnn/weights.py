@@ -30,6 +30,16 @@ class WeightRule:
 
     limit: float | None = None
 
+    @property
+    def bits(self) -> int | None:
+        """Bits of one weight's code in evaluation; None where it has those of the weight format."""
+        return None
+
+    @property
+    def shifts(self) -> bool:
+        """Whether every weight in evaluation is 0 or plus or minus a power of two."""
+        return False
+
     def __str__(self) -> str:
         return "masters"
 
