@@ -12,9 +12,6 @@
 #else
 #include <immintrin.h>
 
-#define QNN_AVX512_INLINE                                                                                              \
-    static inline __attribute__((always_inline, target("avx2,avx512f,avx512bw,avx512vl,avx512vnni")))
-
 typedef __m512i v512;
 
 QNN_AVX512_INLINE v512 v512_zero(void) { return _mm512_setzero_si512(); }
