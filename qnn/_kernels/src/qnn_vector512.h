@@ -6,6 +6,16 @@
 
 #include "qnn_cpu.h"
 
+/* Before a loop with a constant number of turns whose vectors must stay in registers: a compiler that leaves it a loop
+   keeps them in memory. */
+#if defined(__clang__)
+#define QNN_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define QNN_UNROLL _Pragma("GCC unroll 32")
+#else
+#define QNN_UNROLL
+#endif
+
 #if QNN_HAS_VNNI
 #if defined(QNN_EMULATE)
 #include "qnn_emulate.h"
