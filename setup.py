@@ -46,7 +46,15 @@ class Part:
 
 
 # The table of extensions. One that fails to build does not touch the others.
-EPILOGUE = ("qnn_memory.c", "qnn_epilogue.c", "qnn_epilogue_avx2.c", "qnn_noise.c", "qnn_noise_avx2.c")
+EPILOGUE = (
+    "qnn_memory.c",
+    "qnn_epilogue.c",
+    "qnn_epilogue_avx2.c",
+    "qnn_noise.c",
+    "qnn_noise_avx2.c",
+    "qnn_epilogue_avx512.c",
+    "qnn_noise_avx512.c",
+)
 MAC = (
     "qnn_gemm.c",
     "qnn_gemm_few.c",
@@ -76,6 +84,8 @@ ELEMENTWISE = (
     "qnn_quantize_avx2.c",
     "qnn_normalize.c",
     "qnn_normalize_avx2.c",
+    "qnn_normalize_avx512.c",
+    "qnn_scale_avx512.c",
     "qnn_channel.c",
     "qnn_simple.c",
     "qnn_table.c",

@@ -1,8 +1,8 @@
 """Binding of everything that is not a matrix product: looks at the arguments, releases the lock, calls plain C.
 
-Every operation takes the number of its path first (0: c, 1: avx2), then the arguments of its definition. Arguments that
-the C code has no version for, or that are wrong, go to the definition, which computes the result or says what is wrong;
-so results and messages are the same on every path.
+Every operation takes the number of its path first (0: c, 1: avx2, 2: avx512vnni), then the arguments of its definition.
+Arguments that the C code has no version for, or that are wrong, go to the definition, which computes the result or says
+what is wrong; so results and messages are the same on every path.
 """
 
 import operator as _operator
@@ -25,11 +25,11 @@ cnp.import_array()
 
 cdef extern from "qnn_cpu.h" nogil:
     int qnn_cpu_has_avx2() noexcept
+    int qnn_cpu_has_lanes512() noexcept
 
 cdef extern from "qnn_elem.h" nogil:
     ctypedef struct qnn_how:
-        int avx2
-        int threads
+        int avx2, avx512, threads
     ctypedef struct qnn_term:
         const void *data
         int bytes
@@ -132,9 +132,15 @@ def has_avx2():
     return bool(qnn_cpu_has_avx2())
 
 
-cdef inline qnn_how _how(int avx2) noexcept nogil:
+def has_avx512():
+    """Return whether this processor runs elementwise steps of the avx512vnni path."""
+    return bool(qnn_cpu_has_lanes512())
+
+
+cdef inline qnn_how _how(int path) noexcept nogil:
     cdef qnn_how how
-    how.avx2 = avx2
+    how.avx2 = path >= 1
+    how.avx512 = path >= 2
     how.threads = _threads
     return how
 
@@ -189,7 +195,7 @@ cdef bint _fits(tuple numbers) except -1:
 
 
 # --- integers and real values to n bits ---
-def quantize(int avx2, object x, object target):
+def quantize(int path, object x, object target):
     if not (_is(x, _FLOAT32) and isinstance(target, _Target)):
         return _reference["quantize"](x, target)
     cdef cnp.ndarray flat = _dense(x), out = _storage(x.shape, target)
@@ -198,13 +204,13 @@ def quantize(int avx2, object x, object target):
     cdef int64_t n = x.size, bad
     alive = fill_target(&t, target, 0, 1, n)
     with nogil:
-        bad = qnn_quantize_tensor(<float *>flat.data, n, &t, _how(avx2), out.data, &counts)
+        bad = qnn_quantize_tensor(<float *>flat.data, n, &t, _how(path), out.data, &counts)
     if bad:
         return _reference["quantize"](x, target)
     return out, _made(&counts, n)
 
 
-def requantize(int avx2, object acc, object exponent, object target, object divisor=1, object bias=None):
+def requantize(int path, object acc, object exponent, object target, object divisor=1, object bias=None):
     if not (isinstance(acc, _np.ndarray) and acc.dtype in (_INT8, _INT16, _INT32, _INT64)
             and isinstance(target, _Target)
             and (bias is None or (acc.ndim > 0 and _is_row(bias, _INT64, _last(acc))))
@@ -223,11 +229,11 @@ def requantize(int avx2, object acc, object exponent, object target, object divi
         biases = <int64_t *>addend.data
         cols = addend.shape[0]
     with nogil:
-        qnn_requantize_tensor(flat.data, _bytes(flat), biases, n // cols, cols, &t, _how(avx2), out.data, &counts)
+        qnn_requantize_tensor(flat.data, _bytes(flat), biases, n // cols, cols, &t, _how(path), out.data, &counts)
     return out, _made(&counts, n)
 
 
-def add_requantize(int avx2, object terms, object target):
+def add_requantize(int path, object terms, object target):
     cdef qnn_term items[QNN_MOST_TERMS]
     cdef qnn_target t
     cdef qnn_counts counts = [0, 0, 0, 0]
@@ -259,11 +265,11 @@ def add_requantize(int avx2, object terms, object target):
     cdef int wide = bound >= 2**31
     alive = fill_target(&t, target, lowest, 1, n)
     with nogil:
-        qnn_add_tensors(items, i, wide, n, &t, _how(avx2), out.data, &counts)
+        qnn_add_tensors(items, i, wide, n, &t, _how(path), out.data, &counts)
     return out, _made(&counts, n)
 
 
-def scale(int avx2, object x, object gamma, object bias, object exponent, object target):
+def scale(int path, object x, object gamma, object bias, object exponent, object target):
     if not (_is_small(x) and x.ndim > 0 and (_is_row(gamma, _INT8, _last(x)) or _is_row(gamma, _INT16, _last(x)))
             and (bias is None or _is_row(bias, _INT64, _last(x))) and isinstance(target, _Target)):
         return _reference["scale"](x, gamma, bias, exponent, target)
@@ -279,12 +285,12 @@ def scale(int avx2, object x, object gamma, object bias, object exponent, object
         addend = _dense(bias)
         biases = <int64_t *>addend.data
     with nogil:
-        qnn_scale_tensor(flat.data, _bytes(flat), <int32_t *>factors.data, biases, n // cols, cols, &t, _how(avx2),
+        qnn_scale_tensor(flat.data, _bytes(flat), <int32_t *>factors.data, biases, n // cols, cols, &t, _how(path),
                          out.data, &counts)
     return out, _made(&counts, n)
 
 
-def normalize(int avx2, object x, object mean_q, object k, object target):
+def normalize(int path, object x, object mean_q, object k, object target):
     if not (_is_small(x) and x.ndim > 0 and _is_row(mean_q, _FLOAT32, _last(x)) and _is_row(k, _FLOAT32, _last(x))
             and isinstance(target, _Target)):
         return _reference["normalize"](x, mean_q, k, target)
@@ -297,13 +303,13 @@ def normalize(int avx2, object x, object mean_q, object k, object target):
         return out, _Counts()
     with nogil:
         bad = qnn_normalize_tensor(flat.data, _bytes(flat), <float *>means.data, <float *>factors.data, n // cols,
-                                   cols, &t, _how(avx2), out.data, &counts)
+                                   cols, &t, _how(path), out.data, &counts)
     if bad:
         return _reference["normalize"](x, mean_q, k, target)
     return out, _made(&counts, n)
 
 
-def normalize_grad(int avx2, object g, object x, object a, object b, object c, object target):
+def normalize_grad(int path, object g, object x, object a, object b, object c, object target):
     if not (_is_small(g) and _is_small(x) and g.ndim > 0 and g.shape == x.shape and _is_row(a, _FLOAT32, _last(x))
             and _is_row(b, _FLOAT32, _last(x)) and _is_row(c, _FLOAT32, _last(x)) and isinstance(target, _Target)):
         return _reference["normalize_grad"](g, x, a, b, c, target)
@@ -317,7 +323,7 @@ def normalize_grad(int avx2, object g, object x, object a, object b, object c, o
         return out, _Counts()
     with nogil:
         bad = qnn_normalize_grad_tensor(flat_g.data, _bytes(flat_g), flat_x.data, _bytes(flat_x), <float *>da.data,
-                                        <float *>db.data, <float *>dc.data, n // cols, cols, &t, _how(avx2), out.data,
+                                        <float *>db.data, <float *>dc.data, n // cols, cols, &t, _how(path), out.data,
                                         &counts)
     if bad:
         return _reference["normalize_grad"](g, x, a, b, c, target)
@@ -325,99 +331,99 @@ def normalize_grad(int avx2, object g, object x, object a, object b, object c, o
 
 
 # --- sums, ranges, simple operations, noise ---
-cdef object _sums(int avx2, cnp.ndarray x, cnp.ndarray y, int64_t cols):
+cdef object _sums(int path, cnp.ndarray x, cnp.ndarray y, int64_t cols):
     cdef cnp.ndarray total = _np.zeros(cols, _np.int64), dot = _np.zeros(cols, _np.int64)
     cdef int64_t rows = x.size // cols
     cdef int failed
     with nogil:
-        failed = qnn_channel_sums(x.data, _bytes(x), y.data, _bytes(y), rows, cols, _how(avx2), <int64_t *>total.data,
+        failed = qnn_channel_sums(x.data, _bytes(x), y.data, _bytes(y), rows, cols, _how(path), <int64_t *>total.data,
                                   <int64_t *>dot.data)
     if failed:
         raise _no_memory()
     return total, dot
 
 
-def channel_sums(int avx2, object x):
+def channel_sums(int path, object x):
     if not (_is_small(x) and x.ndim > 0 and x.size):
         return _reference["channel_sums"](x)
     flat = _dense(x)
-    return _sums(avx2, flat, flat, _last(x))
+    return _sums(path, flat, flat, _last(x))
 
 
-def channel_dots(int avx2, object g, object x):
+def channel_dots(int path, object g, object x):
     if not (_is_small(g) and _is_small(x) and g.ndim > 0 and g.shape == x.shape and g.size):
         return _reference["channel_dots"](g, x)
-    return _sums(avx2, _dense(g), _dense(x), _last(x))
+    return _sums(path, _dense(g), _dense(x), _last(x))
 
 
-def int_range(int avx2, object x):
+def int_range(int path, object x):
     if not (isinstance(x, _np.ndarray) and x.dtype in (_INT8, _INT16, _INT32, _INT64) and x.size):
         return _reference["int_range"](x)
     cdef cnp.ndarray flat = _dense(x)
     cdef int64_t n = x.size, low = 0, high = 0
     with nogil:
-        qnn_int_range(flat.data, _bytes(flat), n, _how(avx2), &low, &high)
+        qnn_int_range(flat.data, _bytes(flat), n, _how(path), &low, &high)
     return low, high
 
 
-def float_range(int avx2, object x):
+def float_range(int path, object x):
     if not (_is(x, _FLOAT32) and x.size):
         return _reference["float_range"](x)
     cdef cnp.ndarray flat = _dense(x)
     cdef int64_t n = x.size, bad
     cdef float low = 0, high = 0
     with nogil:
-        bad = qnn_float_range(<float *>flat.data, n, _how(avx2), &low, &high)
+        bad = qnn_float_range(<float *>flat.data, n, _how(path), &low, &high)
     if bad:
         return _reference["float_range"](x)
     return <double>low + 0.0, <double>high + 0.0
 
 
-cdef object _clipped(int avx2, object x, int32_t low, int32_t high):
+cdef object _clipped(int path, object x, int32_t low, int32_t high):
     cdef cnp.ndarray flat = _dense(x), out = _empty(x.shape, x.dtype)
     cdef int64_t n = x.size
     with nogil:
-        qnn_clip_tensor(flat.data, _bytes(flat), n, low, high, _how(avx2), out.data)
+        qnn_clip_tensor(flat.data, _bytes(flat), n, low, high, _how(path), out.data)
     return out
 
 
-def relu(int avx2, object x):
+def relu(int path, object x):
     if not _is_small(x):
         return _reference["relu"](x)
-    return _clipped(avx2, x, 0, 127 if x.itemsize == 1 else 32767)
+    return _clipped(path, x, 0, 127 if x.itemsize == 1 else 32767)
 
 
-def clip_ints(int avx2, object x, object lo, object hi):
+def clip_ints(int path, object x, object lo, object hi):
     if not (_is_small(x) and lo <= hi):
         return _reference["clip_ints"](x, lo, hi)
     limit = 128 if x.itemsize == 1 else 32768
     if lo >= limit or hi < -limit:
         return _reference["clip_ints"](x, lo, hi)
-    return _clipped(avx2, x, _operator.index(max(lo, -limit)), _operator.index(min(hi, limit - 1)))
+    return _clipped(path, x, _operator.index(max(lo, -limit)), _operator.index(min(hi, limit - 1)))
 
 
-def relu_grad(int avx2, object g, object y):
+def relu_grad(int path, object g, object y):
     if not (_is_small(g) and _is_small(y) and g.shape == y.shape):
         return _reference["relu_grad"](g, y)
     cdef cnp.ndarray flat_g = _dense(g), flat_y = _dense(y), out = _empty(g.shape, g.dtype)
     cdef int64_t n = g.size
     with nogil:
-        qnn_relu_grad_tensor(flat_g.data, _bytes(flat_g), flat_y.data, _bytes(flat_y), n, _how(avx2), out.data)
+        qnn_relu_grad_tensor(flat_g.data, _bytes(flat_g), flat_y.data, _bytes(flat_y), n, _how(path), out.data)
     return out
 
 
-def look_up(int avx2, object codes, object table):
+def look_up(int path, object codes, object table):
     if not ((_is(codes, _UINT8) or _is(codes, _INT8)) and codes.ndim > 0 and _last(codes) > 0 and _is(table, _INT8)
             and table.shape == (_last(codes), 256)):
         return _reference["look_up"](codes, table)
     cdef cnp.ndarray flat = _dense(codes), entries = _dense(table), out = _empty(codes.shape, _INT8)
     cdef int64_t cols = _last(codes), rows = codes.size // cols
     with nogil:
-        qnn_look_up_tensor(flat.data, <int8_t *>entries.data, rows, cols, _how(avx2), <int8_t *>out.data)
+        qnn_look_up_tensor(flat.data, <int8_t *>entries.data, rows, cols, _how(path), <int8_t *>out.data)
     return out
 
 
-def noise_u16(int avx2, object noise, object count):
+def noise_u16(int path, object noise, object count):
     if not (isinstance(noise, _Noise) and 0 <= _operator.index(count) <= 2**62):
         return _reference["noise_u16"](noise, count)
     cdef cnp.ndarray out = _empty(_operator.index(count), _np.uint16)
@@ -425,19 +431,19 @@ def noise_u16(int avx2, object noise, object count):
     cdef qnn_target t
     alive = fill_target(&t, _Target(0, 8, QNN_STOCHASTIC, noise), 0, 1, n)
     with nogil:
-        qnn_noise_tensor(&t, n, _how(avx2), <uint16_t *>out.data)
+        qnn_noise_tensor(&t, n, _how(path), <uint16_t *>out.data)
     return out
 
 
 # --- gradients and optimisers ---
-def ints_to_float32(int avx2, object ints, object exponent):
+def ints_to_float32(int path, object ints, object exponent):
     if not ((_is(ints, _INT32) or _is(ints, _INT64)) and -400 <= _operator.index(exponent) <= 400):
         return _reference["ints_to_float32"](ints, exponent)
     cdef cnp.ndarray flat = _dense(ints), out = _empty(ints.shape, _FLOAT32)
     cdef int64_t n = ints.size
     cdef double power = 2.0 ** _operator.index(exponent)
     with nogil:
-        qnn_to_float32(flat.data, _bytes(flat), n, power, _how(avx2), <float *>out.data)
+        qnn_to_float32(flat.data, _bytes(flat), n, power, _how(path), <float *>out.data)
     return out
 
 
@@ -449,7 +455,7 @@ cdef bint _are_floats(object shape, tuple arrays) except -1:
     return True
 
 
-def sgd(int avx2, object w, object g, object velocity, object lr, object momentum=0.0, object weight_decay=0.0,
+def sgd(int path, object w, object g, object velocity, object lr, object momentum=0.0, object weight_decay=0.0,
         object nesterov=False):
     if not (isinstance(w, _np.ndarray) and _are_floats(w.shape, (w, g, velocity))):
         return _reference["sgd"](w, g, velocity, lr, momentum, weight_decay, nesterov)
@@ -460,14 +466,14 @@ def sgd(int avx2, object w, object g, object velocity, object lr, object momentu
     how_to.rate, how_to.momentum = _np.float32(lr), _np.float32(momentum)
     how_to.weight_decay, how_to.nesterov = _np.float32(weight_decay), bool(nesterov)
     with nogil:
-        bad = qnn_sgd_step(&how_to, <float *>dw.data, <float *>dg.data, <float *>dv.data, n, _how(avx2),
+        bad = qnn_sgd_step(&how_to, <float *>dw.data, <float *>dg.data, <float *>dv.data, n, _how(path),
                            <float *>new.data, <float *>speed.data)
     if bad:
         return _reference["sgd"](w, g, velocity, lr, momentum, weight_decay, nesterov)
     return new, speed
 
 
-def adam(int avx2, object w, object g, object m, object v, object step, object lr, object beta1=0.9, object beta2=0.999,
+def adam(int path, object w, object g, object m, object v, object step, object lr, object beta1=0.9, object beta2=0.999,
          object eps=1e-8, object weight_decay=0.0):
     if not (isinstance(w, _np.ndarray) and _are_floats(w.shape, (w, g, m, v)) and step >= 1 and 0 <= beta1 < 1
             and 0 <= beta2 < 1):
@@ -483,7 +489,7 @@ def adam(int avx2, object w, object g, object m, object v, object step, object l
     a.correct1 = _np.float32(1.0 - _power64(beta1, step))
     a.correct2 = _np.float32(1.0 - _power64(beta2, step))
     with nogil:
-        bad = qnn_adam_step(&a, <float *>dw.data, <float *>dg.data, <float *>dm.data, <float *>dv.data, n, _how(avx2),
+        bad = qnn_adam_step(&a, <float *>dw.data, <float *>dg.data, <float *>dm.data, <float *>dv.data, n, _how(path),
                             <float *>new.data, <float *>first.data, <float *>second.data)
     if bad:
         return _reference["adam"](w, g, m, v, step, lr, beta1, beta2, eps, weight_decay)
@@ -511,18 +517,18 @@ cdef bint _pools(qnn_pool *p, object g, object input_shape, object kernel, objec
             and g.shape == (p.images, p.oh, p.ow, p.channels))
 
 
-def max_pool(int avx2, object x, object kernel, object stride, object padding=(0, 0)):
+def max_pool(int path, object x, object kernel, object stride, object padding=(0, 0)):
     cdef qnn_pool p
     if not (_is_small(x) and x.ndim == 4 and _pool(&p, x.shape, kernel, stride, padding) and p.kh * p.kw <= 255):
         return _reference["max_pool"](x, kernel, stride, padding)
     shape = (p.images, p.oh, p.ow, p.channels)
     cdef cnp.ndarray flat = _dense(x), y = _empty(shape, x.dtype), index = _empty(shape, _np.int32)
     with nogil:
-        qnn_max_pool(&p, flat.data, _bytes(flat), _how(avx2), y.data, <int32_t *>index.data)
+        qnn_max_pool(&p, flat.data, _bytes(flat), _how(path), y.data, <int32_t *>index.data)
     return y, index
 
 
-def max_pool_grad(int avx2, object g, object index, object input_shape, object kernel, object stride,
+def max_pool_grad(int path, object g, object index, object input_shape, object kernel, object stride,
                   object padding=(0, 0)):
     cdef qnn_pool p
     if not (_pools(&p, g, input_shape, kernel, stride, padding) and _is(index, _INT32) and index.shape == g.shape):
@@ -532,29 +538,29 @@ def max_pool_grad(int avx2, object g, object index, object input_shape, object k
     cdef cnp.ndarray dx = _empty(tuple(input_shape), g.dtype if apart else _INT32)
     with nogil:
         if apart:
-            qnn_max_unpool(&p, flat.data, _bytes(flat), <int32_t *>winners.data, _how(avx2), dx.data)
+            qnn_max_unpool(&p, flat.data, _bytes(flat), <int32_t *>winners.data, _how(path), dx.data)
         else:
-            qnn_max_pool_grad(&p, flat.data, _bytes(flat), <int32_t *>winners.data, _how(avx2), <int32_t *>dx.data)
+            qnn_max_pool_grad(&p, flat.data, _bytes(flat), <int32_t *>winners.data, _how(path), <int32_t *>dx.data)
     return dx
 
 
-def sum_pool(int avx2, object x, object kernel, object stride, object padding=(0, 0)):
+def sum_pool(int path, object x, object kernel, object stride, object padding=(0, 0)):
     cdef qnn_pool p
     if not (_is_small(x) and x.ndim == 4 and _pool(&p, x.shape, kernel, stride, padding)):
         return _reference["sum_pool"](x, kernel, stride, padding)
     cdef cnp.ndarray flat = _dense(x), y = _empty((p.images, p.oh, p.ow, p.channels), _np.int32)
     with nogil:
-        qnn_sum_pool(&p, flat.data, _bytes(flat), _how(avx2), <int32_t *>y.data)
+        qnn_sum_pool(&p, flat.data, _bytes(flat), _how(path), <int32_t *>y.data)
     return y
 
 
-def sum_pool_grad(int avx2, object g, object input_shape, object kernel, object stride, object padding=(0, 0)):
+def sum_pool_grad(int path, object g, object input_shape, object kernel, object stride, object padding=(0, 0)):
     cdef qnn_pool p
     if not _pools(&p, g, input_shape, kernel, stride, padding):
         return _reference["sum_pool_grad"](g, input_shape, kernel, stride, padding)
     cdef cnp.ndarray flat = _dense(g), dx = _empty(tuple(input_shape), _np.int32)
     with nogil:
-        qnn_sum_pool_grad(&p, flat.data, _bytes(flat), _how(avx2), <int32_t *>dx.data)
+        qnn_sum_pool_grad(&p, flat.data, _bytes(flat), _how(path), <int32_t *>dx.data)
     return dx
 
 
@@ -576,7 +582,7 @@ def pow2_weights(object packed, object bits, object k):
     return weights if width == 5 else weights.astype(_np.int8)
 
 
-def shift_gemm(int avx2, object x, object packed, object bits, object k, object truncating=False):
+def shift_gemm(int path, object x, object packed, object bits, object k, object truncating=False):
     if truncating or not (_is_small(x) and x.ndim == 2 and _are_codes(packed, bits, k) and x.shape[1] == k):
         return _reference["shift_gemm"](x, packed, bits, k, truncating)
     dtype = _shift_accumulator_dtype(k, 8 * x.itemsize, bits)
@@ -584,7 +590,7 @@ def shift_gemm(int avx2, object x, object packed, object bits, object k, object 
     cdef int64_t m = x.shape[0], n = packed.shape[0], terms = k
     cdef int width = bits, wide = y.itemsize == 8, failed
     with nogil:
-        failed = qnn_shift_gemm(flat.data, _bytes(flat), <uint8_t *>codes.data, width, m, n, terms, wide, _how(avx2),
+        failed = qnn_shift_gemm(flat.data, _bytes(flat), <uint8_t *>codes.data, width, m, n, terms, wide, _how(path),
                                 y.data)
     if failed:
         raise _no_memory()
@@ -608,7 +614,7 @@ cdef bint _window(qnn_window *w, object shape, object filters, object kernel, ob
     return True
 
 
-def shift_conv2d(int avx2, object x, object packed, object bits, object kernel, object stride=(1, 1),
+def shift_conv2d(int path, object x, object packed, object bits, object kernel, object stride=(1, 1),
                  object padding=(0, 0), object dilation=(1, 1), object groups=1):
     cdef qnn_window w
     if not (_is_small(x) and x.ndim == 4 and isinstance(packed, _np.ndarray) and packed.ndim == 2
@@ -619,7 +625,7 @@ def shift_conv2d(int avx2, object x, object packed, object bits, object kernel, 
     cdef cnp.ndarray flat = _dense(x), codes = _dense(packed), y = _empty((w.images, w.oh, w.ow, w.filters), dtype)
     cdef int width = bits, wide = y.itemsize == 8, failed
     with nogil:
-        failed = qnn_shift_conv2d(&w, flat.data, _bytes(flat), <uint8_t *>codes.data, width, wide, _how(avx2), y.data)
+        failed = qnn_shift_conv2d(&w, flat.data, _bytes(flat), <uint8_t *>codes.data, width, wide, _how(path), y.data)
     if failed:
         raise _no_memory()
     return y
@@ -631,20 +637,20 @@ cdef bint _are_words(object words, int ndim, object k) except -1:
             and words.shape[ndim - 1] == (k + 63) // 64)
 
 
-def xnor_gemm(int avx2, object a_words, object b_words, object k):
+def xnor_gemm(int path, object a_words, object b_words, object k):
     if not (_are_words(a_words, 2, k) and _are_words(b_words, 2, k)):
         return _reference["xnor_gemm"](a_words, b_words, k)
     cdef cnp.ndarray a = _dense(a_words), b = _dense(b_words), y = _empty((a.shape[0], b.shape[0]), _np.int32)
     cdef int64_t m = a.shape[0], n = b.shape[0], bits = k
     cdef int failed
     with nogil:
-        failed = qnn_xnor_gemm(<uint64_t *>a.data, <uint64_t *>b.data, m, n, bits, _how(avx2), <int32_t *>y.data)
+        failed = qnn_xnor_gemm(<uint64_t *>a.data, <uint64_t *>b.data, m, n, bits, _how(path), <int32_t *>y.data)
     if failed:
         raise _no_memory()
     return y
 
 
-def xnor_conv2d(int avx2, object x_words, object w_words, object channels, object stride=(1, 1), object padding=(0, 0),
+def xnor_conv2d(int path, object x_words, object w_words, object channels, object stride=(1, 1), object padding=(0, 0),
                 object pad_value=1):
     cdef qnn_window w
     if not (_are_words(x_words, 4, channels) and _are_words(w_words, 4, channels) and pad_value in (1, -1)
@@ -656,13 +662,13 @@ def xnor_conv2d(int avx2, object x_words, object w_words, object channels, objec
     cdef cnp.ndarray y = _empty((w.images, w.oh, w.ow, w.filters), _np.int32)
     cdef int pad = pad_value == 1, failed
     with nogil:
-        failed = qnn_xnor_conv2d(&w, <uint64_t *>x.data, <uint64_t *>weights.data, pad, _how(avx2), <int32_t *>y.data)
+        failed = qnn_xnor_conv2d(&w, <uint64_t *>x.data, <uint64_t *>weights.data, pad, _how(path), <int32_t *>y.data)
     if failed:
         raise _no_memory()
     return y
 
 
-def bitplane_gemm(int avx2, object x, object w_words, object k):
+def bitplane_gemm(int path, object x, object w_words, object k):
     if not (_is(x, _UINT8) and x.ndim == 2 and _are_words(w_words, 2, k) and x.shape[1] == k and 255 * k < 2**31):
         return _reference["bitplane_gemm"](x, w_words, k)
     cdef cnp.ndarray flat = _dense(x), weights = _dense(w_words)
@@ -670,7 +676,7 @@ def bitplane_gemm(int avx2, object x, object w_words, object k):
     cdef int64_t m = x.shape[0], n = w_words.shape[0], terms = k
     cdef int failed
     with nogil:
-        failed = qnn_bitplane_gemm(<uint8_t *>flat.data, <uint64_t *>weights.data, m, n, terms, _how(avx2),
+        failed = qnn_bitplane_gemm(<uint8_t *>flat.data, <uint64_t *>weights.data, m, n, terms, _how(path),
                                    <int32_t *>y.data)
     if failed:
         raise _no_memory()
@@ -680,12 +686,12 @@ def bitplane_gemm(int avx2, object x, object w_words, object k):
 cdef dict _PACK_TYPES = {_INT8: QNN_PACK_S8, _INT16: QNN_PACK_S16, _INT32: QNN_PACK_S32, _FLOAT32: QNN_PACK_F32}
 
 
-def pack_bits(int avx2, object x):
+def pack_bits(int path, object x):
     if not (isinstance(x, _np.ndarray) and x.dtype in _PACK_TYPES and x.ndim > 0 and x.size):
         return _reference["pack_bits"](x)
     cdef int64_t k = _last(x), rows = x.size // _last(x), bad
     cdef cnp.ndarray flat = _dense(x), words = _empty((*x.shape[: x.ndim - 1], (k + 63) // 64), _np.uint64)
     cdef int type_number = _PACK_TYPES[x.dtype]
     with nogil:
-        bad = qnn_pack_bits(flat.data, type_number, rows, k, _how(avx2), <uint64_t *>words.data)
+        bad = qnn_pack_bits(flat.data, type_number, rows, k, _how(path), <uint64_t *>words.data)
     return _reference["pack_bits"](x) if bad else words

@@ -31,8 +31,10 @@
 #define QNN_AMX
 #else
 #define QNN_EMULATED 0
-#define QNN_AVX512 __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512vnni")))
-#define QNN_AMX __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512vnni,amx-tile,amx-int8")))
+#define QNN_AVX512_TARGET "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vnni"
+#define QNN_AVX512 __attribute__((target(QNN_AVX512_TARGET)))
+#define QNN_AVX512_INLINE static inline __attribute__((always_inline, target(QNN_AVX512_TARGET)))
+#define QNN_AMX __attribute__((target(QNN_AVX512_TARGET ",amx-tile,amx-int8")))
 #if QNN_X86 && QNN_COMPILER_AGE(8, 7) && !defined(QNN_NO_AVX512)
 #define QNN_HAS_VNNI 1
 #else
@@ -44,6 +46,9 @@
 #define QNN_HAS_AMX 0
 #endif
 #endif
+
+/* Elementwise steps in 512 bits: tested on the processors that have them, not emulated. */
+#define QNN_HAS_LANES512 (QNN_HAS_VNNI && !QNN_EMULATED)
 
 typedef struct {
     int avx2, fma, avx512f, avx512bw, avx512vl, avx512vnni, amx_tile, amx_int8;
@@ -86,6 +91,8 @@ static inline int qnn_cpu_has_vnni(void)
     return QNN_HAS_VNNI && cpu.avx2 && cpu.avx512f && cpu.avx512bw && cpu.avx512vl && cpu.avx512vnni;
 #endif
 }
+
+static inline int qnn_cpu_has_lanes512(void) { return QNN_HAS_LANES512 && qnn_cpu_has_vnni(); }
 
 static inline int qnn_cpu_has_amx(void)
 {

@@ -79,5 +79,8 @@ void qnn_requantize_rows_s32_avx2(const int32_t *acc, const int64_t *bias, int64
                                   const qnn_target *t, void *out, qnn_counts *counts);
 void qnn_requantize_rows_s64_avx2(const int64_t *acc, const int64_t *bias, int64_t index, int64_t rows, int64_t cols,
                                   const qnn_target *t, void *out, qnn_counts *counts);
+/* The same bits with AVX-512; only for a machine that has it. */
+void qnn_requantize_rows_s32_avx512(const int32_t *acc, const int64_t *bias, int64_t index, int64_t rows, int64_t cols,
+                                    const qnn_target *t, void *out, qnn_counts *counts);
 
 #endif

@@ -57,13 +57,15 @@ QNN_AVX512 static void panel_vnni(const int16_t *const *rows, int64_t count, int
     }
 }
 
-/* Everything but the products is what AVX2 does: it moves bytes as fast as the memory gives them. */
+/* Everything but the products and their rounding is what AVX2 does: it moves bytes as fast as the memory gives them. */
 const qnn_isa *qnn_isa_vnni(void)
 {
     static qnn_isa isa; /* filled in under the interpreter's lock, with the same every time */
     isa = QNN_X86 ? *qnn_isa_avx2() : *qnn_isa_c(); /* an emulation may run anywhere */
     isa.panel = panel_vnni;
     isa.s8 = qnn_s8_vnni();
+    if (QNN_HAS_LANES512)
+        isa.requantize_s32 = qnn_requantize_rows_s32_avx512;
     return &isa;
 }
 

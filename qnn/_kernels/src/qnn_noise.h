@@ -21,5 +21,6 @@ int qnn_lfsr_table(uint32_t taps, uint16_t *table);
 /* The noise of elements index .. index+n-1 of the target's tensor, in u16 form: only the top noise_bits bits. */
 void qnn_noise_words(const qnn_target *t, int64_t index, int64_t n, uint16_t *out);
 void qnn_noise_words_avx2(const qnn_target *t, int64_t index, int64_t n, uint16_t *out);
+void qnn_noise_words_avx512(const qnn_target *t, int64_t index, int64_t n, uint16_t *out);
 
 #endif

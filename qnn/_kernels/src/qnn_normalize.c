@@ -1,6 +1,7 @@
 /* Batch norm's two elementwise steps: integers in, float32 operations in the stated order, n bits out (clauses BN-5,
    BN-7). */
 #include <float.h>
+#include <math.h>
 
 #include "qnn_blocks.h"
 
@@ -20,11 +21,13 @@ typedef struct {
     int64_t cols;
     const qnn_target *target;
     int avx2;
-    int quick; /* qnn_normalize_avx2.c does it */
+    int quick;    /* qnn_normalize_avx2.c does it */
+    int quick512; /* or qnn_normalize_avx512.c */
     char *out;
 } job;
 
-_Static_assert((int)QNN_PART <= (int)QNN_NORMALIZE_MOST, "a part must fit the noise of the quick way");
+_Static_assert((int)QNN_PART <= (int)QNN_NORMALIZE_MOST && (int)QNN_PART <= (int)QNN_MOST_PART512,
+               "a part must fit the noise of the quick ways");
 
 QNN_BODY void to_float_body(const void *x, int bytes, int64_t n, float *out)
 {
@@ -67,6 +70,18 @@ QNN_BODY void normalize_grad_body(const float *a, const float *b, const float *c
 QNN_TWICE(normalize_grad, (const float *a, const float *b, const float *c, const float *x, int64_t n, float *g),
           (a, b, c, x, n, g))
 
+/* Whether no int8 can lead to an infinity or a NaN: bounds with room for the roundings on the way. */
+static int is_finite(const job *j)
+{
+    for (int64_t i = 0; i < j->cols; i++) {
+        double a = fabs((double)j->a[i]), b = fabs((double)j->b[i]);
+        double bound = j->g ? 128 * a + 128 * b + fabs((double)j->c[i]) : (128 + a) * b;
+        if (!(a < FLT_MAX / 2 && bound < FLT_MAX / 2)) /* not so of a NaN either */
+            return 0;
+    }
+    return 1;
+}
+
 static void quantize_part(const job *j, const float *y, int64_t at, int64_t m, qnn_tally *tally)
 {
     tally->bad += (j->avx2 ? qnn_quantize_chunk_avx2 : qnn_quantize_chunk)(
@@ -90,6 +105,11 @@ static void normalize_block(const void *context, int64_t begin, int64_t end, qnn
             repeat(j->a, j->cols, at, m, mean);
             repeat(j->b, j->cols, at, m, k);
             filled = m;
+        }
+        if (j->quick512) {
+            qnn_normalize_part_avx512(0, (const int8_t *)j->x + at, mean, k, 0, at, m, j->target, (int8_t *)j->out + at,
+                                      &tally->counts);
+            continue;
         }
         if (j->quick) {
             tally->bad += qnn_normalize_part_avx2(0, (const int8_t *)j->x + at, mean, k, 0, at, m, j->target,
@@ -115,6 +135,11 @@ static void normalize_grad_block(const void *context, int64_t begin, int64_t end
             repeat(j->c, j->cols, at, m, c);
             filled = m;
         }
+        if (j->quick512) {
+            qnn_normalize_part_avx512((const int8_t *)j->g + at, (const int8_t *)j->x + at, a, b, c, at, m, j->target,
+                                      (int8_t *)j->out + at, &tally->counts);
+            continue;
+        }
         if (j->quick) {
             tally->bad += qnn_normalize_part_avx2((const int8_t *)j->g + at, (const int8_t *)j->x + at, a, b, c, at, m,
                                                   j->target, (int8_t *)j->out + at, &tally->counts);
@@ -134,6 +159,7 @@ int64_t qnn_normalize_tensor(const void *x, int x_bytes, const float *mean, cons
     j.quick = j.avx2 && x_bytes == 1 && qnn_normalize_has_avx2(t);
     if (rows < 1 || cols < 1)
         return 0;
+    j.quick512 = how.avx512 && x_bytes == 1 && qnn_normalize_has_avx512(t) && is_finite(&j);
     qnn_tally total = qnn_run_blocks(rows, qnn_row_grain(cols), how, normalize_block, &j);
     qnn_counts_add(counts, &total.counts);
     return total.bad;
@@ -157,6 +183,7 @@ int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int
     j.quick = j.avx2 && x_bytes == 1 && g_bytes == 1 && qnn_normalize_has_avx2(t);
     if (rows < 1 || cols < 1)
         return 0;
+    j.quick512 = how.avx512 && x_bytes == 1 && g_bytes == 1 && qnn_normalize_has_avx512(t) && is_finite(&j);
     qnn_tally total = qnn_run_blocks(rows, qnn_row_grain(cols), how, normalize_grad_block, &j);
     qnn_counts_add(counts, &total.counts);
     return total.bad;

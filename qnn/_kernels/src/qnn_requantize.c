@@ -10,9 +10,12 @@ typedef struct {
     const qnn_term *terms; /* add only */
     int term_count, wide;
     const qnn_target *target;
-    int avx2;
+    int avx2, avx512;
+    int in_lanes; /* of int16: qnn_scale_avx512.c */
     char *out;
 } job;
+
+_Static_assert((int)QNN_PART <= (int)QNN_MOST_PART512, "a part must fit the noise of the quick way");
 
 /* Requantises the part of the tensor that starts at flat position `at`: whole rows or a piece of one (see
    qnn_next_part). */
@@ -27,8 +30,9 @@ static void emit(const job *j, const void *acc, int wide, int64_t at, int64_t m,
         (j->avx2 ? qnn_requantize_rows_s64_avx2 : qnn_requantize_rows_s64)(acc, bias, at, rows, cols, j->target, out,
                                                                            &tally->counts);
     else
-        (j->avx2 ? qnn_requantize_rows_s32_avx2 : qnn_requantize_rows_s32)(acc, bias, at, rows, cols, j->target, out,
-                                                                           &tally->counts);
+        (j->avx512 ? qnn_requantize_rows_s32_avx512
+         : j->avx2 ? qnn_requantize_rows_s32_avx2
+                   : qnn_requantize_rows_s32)(acc, bias, at, rows, cols, j->target, out, &tally->counts);
 }
 
 static void widen(const void *x, int bytes, int64_t n, int32_t *out)
@@ -59,8 +63,8 @@ static void requantize_block(const void *context, int64_t begin, int64_t end, qn
 void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, int64_t rows, int64_t cols,
                            const qnn_target *t, qnn_how how, void *out, qnn_counts *counts)
 {
-    job j = {
-        .x = acc, .bytes = acc_bytes, .bias = bias, .cols = bias ? cols : 1, .target = t, .avx2 = how.avx2, .out = out};
+    job j = {.x = acc, .bytes = acc_bytes, .bias = bias, .cols = bias ? cols : 1, .target = t, .avx2 = how.avx2,
+             .avx512 = how.avx512, .out = out};
     int64_t items = bias ? rows : rows * cols;
     qnn_tally total = qnn_run_blocks(items, qnn_row_grain(j.cols), how, requantize_block, &j);
     qnn_counts_add(counts, &total.counts);
@@ -89,13 +93,43 @@ static int is_small(const int64_t *bias, int64_t cols)
     return 1;
 }
 
-/* The channels' factors and small biases (or zeros) of m elements from flat position `at` on. */
-static void repeat(const job *j, int64_t at, int64_t m, int32_t *gamma, int32_t *bias)
+/* The largest |x * gamma + bias| that there can be with x of int8 and a bias of which is_small holds. */
+static int64_t largest_sum(const int32_t *gamma, const int64_t *bias, int64_t cols)
 {
-    for (int64_t i = 0, column = at % j->cols; i < m; i++) {
-        gamma[i] = j->gamma[column];
-        bias[i] = j->small_bias ? (int32_t)j->small_bias[column] : 0;
-        column = column + 1 == j->cols ? 0 : column + 1;
+    int64_t most = 0;
+    for (int64_t i = 0; i < cols; i++) {
+        int64_t size = 128 * (gamma[i] < 0 ? -(int64_t)gamma[i] : gamma[i]);
+        if (bias)
+            size += bias[i] < 0 ? -bias[i] : bias[i];
+        most = size > most ? size : most;
+    }
+    return most;
+}
+
+/* The channels' factors and small biases (or zeros) of m elements from flat position `at` on. */
+#define REPEAT(name, type)                                                                \
+    static void name(const job *j, int64_t at, int64_t m, type *gamma, type *bias)        \
+    {                                                                                     \
+        for (int64_t i = 0, column = at % j->cols; i < m; i++) {                          \
+            gamma[i] = (type)j->gamma[column];                                            \
+            bias[i] = j->small_bias ? (type)j->small_bias[column] : 0;                    \
+            column = column + 1 == j->cols ? 0 : column + 1;                              \
+        }                                                                                 \
+    }
+
+REPEAT(repeat_s32, int32_t)
+REPEAT(repeat_s16, int16_t)
+
+static void scale_block_in_lanes(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
+{
+    const job *j = context;
+    int16_t gamma[QNN_PART], bias[QNN_PART];
+    for (int64_t at = begin * j->cols, m; at < end * j->cols; at += m) {
+        m = qnn_next_part(at, end * j->cols, j->cols);
+        if (at == begin * j->cols || j->cols > QNN_PART)
+            repeat_s16(j, at, m, gamma, bias);
+        qnn_scale_part_avx512((const int8_t *)j->x + at, gamma, bias, at, m, j->target, (int8_t *)j->out + at,
+                              &tally->counts);
     }
 }
 
@@ -107,7 +141,7 @@ static void scale_block(const void *context, int64_t begin, int64_t end, qnn_tal
         m = qnn_next_part(at, end * j->cols, j->cols);
         /* Parts of whole rows all begin at channel 0, so the first one's factors serve all. */
         if (at == begin * j->cols || j->cols > QNN_PART)
-            repeat(j, at, m, gamma, bias);
+            repeat_s32(j, at, m, gamma, bias);
         (j->avx2 ? multiply_avx2 : multiply_c)((const char *)j->x + at * j->bytes, j->bytes, gamma, bias, m,
                                                  product);
         emit(j, product, 0, at, m, tally);
@@ -124,6 +158,7 @@ void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const in
              .cols = cols,
              .target = t,
              .avx2 = how.avx2,
+             .avx512 = how.avx512,
              .out = out};
     if (rows < 1 || cols < 1)
         return;
@@ -131,7 +166,9 @@ void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const in
         j.small_bias = bias;
         j.bias = 0;
     }
-    qnn_tally total = qnn_run_blocks(rows, qnn_row_grain(cols), how, scale_block, &j);
+    j.in_lanes = j.avx512 && x_bytes == 1 && !j.bias && qnn_fits_lanes512(t, largest_sum(gamma, bias, cols));
+    qnn_tally total =
+        qnn_run_blocks(rows, qnn_row_grain(cols), how, j.in_lanes ? scale_block_in_lanes : scale_block, &j);
     qnn_counts_add(counts, &total.counts);
 }
 
@@ -165,6 +202,11 @@ QNN_BODY void add_two_body(const int8_t *x, int shift_x, const int8_t *y, int sh
 QNN_TWICE(add_two, (const int8_t *x, int shift_x, const int8_t *y, int shift_y, int64_t n, int32_t *sum),
           (x, shift_x, y, shift_y, n, sum))
 
+static int is_two_of_bytes(const job *j)
+{
+    return j->term_count == 2 && !j->wide && j->terms[0].bytes == 1 && j->terms[1].bytes == 1;
+}
+
 static void add_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
     const job *j = context;
@@ -172,8 +214,13 @@ static void add_block(const void *context, int64_t begin, int64_t end, qnn_tally
     int64_t wide[QNN_PART];
     for (int64_t at = begin, m; at < end; at += m) {
         m = end - at < QNN_PART ? end - at : QNN_PART;
-        if (j->term_count == 2 && !j->wide && j->terms[0].bytes == 1 && j->terms[1].bytes == 1) {
+        if (is_two_of_bytes(j)) {
             const int8_t *x = (const int8_t *)j->terms[0].data + at, *y = (const int8_t *)j->terms[1].data + at;
+            if (j->in_lanes) {
+                qnn_add_part_avx512(x, j->terms[0].shift, y, j->terms[1].shift, at, m, j->target, (int8_t *)j->out + at,
+                                    &tally->counts);
+                continue;
+            }
             (j->avx2 ? add_two_avx2 : add_two_c)(x, j->terms[0].shift, y, j->terms[1].shift, m, narrow);
             emit(j, narrow, 0, at, m, tally);
             continue;
@@ -193,7 +240,10 @@ static void add_block(const void *context, int64_t begin, int64_t end, qnn_tally
 void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, qnn_how how, void *out,
                      qnn_counts *counts)
 {
-    job j = {.cols = 1, .terms = terms, .term_count = count, .wide = wide, .target = t, .avx2 = how.avx2, .out = out};
+    job j = {.cols = 1, .terms = terms, .term_count = count, .wide = wide, .target = t, .avx2 = how.avx2,
+             .avx512 = how.avx512, .out = out};
+    j.in_lanes = j.avx512 && is_two_of_bytes(&j) &&
+                 qnn_fits_lanes512(t, 128 * (((int64_t)1 << terms[0].shift) + ((int64_t)1 << terms[1].shift)));
     qnn_tally total = qnn_run_blocks(n, QNN_GRAIN, how, add_block, &j);
     qnn_counts_add(counts, &total.counts);
 }

@@ -7,7 +7,7 @@ typedef struct {
     int bytes, g_bytes;
     int32_t low, high;
     const qnn_target *target;
-    int avx2;
+    int avx2, avx512;
     void *out;
 } job;
 
@@ -176,11 +176,13 @@ static void noise_block(const void *context, int64_t begin, int64_t end, qnn_tal
 {
     const job *j = context;
     (void)tally;
-    (j->avx2 ? qnn_noise_words_avx2 : qnn_noise_words)(j->target, begin, end - begin, (uint16_t *)j->out + begin);
+    (j->avx512 ? qnn_noise_words_avx512
+     : j->avx2 ? qnn_noise_words_avx2
+               : qnn_noise_words)(j->target, begin, end - begin, (uint16_t *)j->out + begin);
 }
 
 void qnn_noise_tensor(const qnn_target *t, int64_t n, qnn_how how, uint16_t *out)
 {
-    job j = {.target = t, .avx2 = how.avx2, .out = out};
+    job j = {.target = t, .avx2 = how.avx2, .avx512 = how.avx512, .out = out};
     qnn_run_blocks(n, QNN_GRAIN, how, noise_block, &j);
 }

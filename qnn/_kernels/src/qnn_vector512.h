@@ -6,14 +6,21 @@
 
 #include "qnn_cpu.h"
 
+/* Before a loop with a constant number of turns whose vectors must stay in registers: a compiler that leaves it a loop
+   keeps them in memory. */
+#if defined(__clang__)
+#define QNN_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define QNN_UNROLL _Pragma("GCC unroll 32")
+#else
+#define QNN_UNROLL
+#endif
+
 #if QNN_HAS_VNNI
 #if defined(QNN_EMULATE)
 #include "qnn_emulate.h"
 #else
 #include <immintrin.h>
-
-#define QNN_AVX512_INLINE                                                                                              \
-    static inline __attribute__((always_inline, target("avx2,avx512f,avx512bw,avx512vl,avx512vnni")))
 
 typedef __m512i v512;
 

@@ -1,9 +1,11 @@
 /* Weight gradient on bytes: for every tap the product of two matrices whose inner index is the output position.
  *
  * Per block of positions the input becomes planes, one per channel and remainder modulo the stride, so that a tap is
- * nothing but an offset into a plane; the gradients become panels with the planes' row pitch, zeros where a plane holds
- * padding. With stride 1 the padding at the end of a row is that at the start of the next one, and likewise between
- * images. Sums are integers of each thread, added at the end, drained to int64 before they could leave int32. */
+ * nothing but an offset into a plane. With stride 1 the padding at the end of a row is that at the start of the next one,
+ * and likewise between images. The gradients become panels, and what is summed over is either one run over all of a plane,
+ * where the panels have its row pitch and zeros for its padding, or a run per row without the padding: whichever is
+ * shorter after each run is padded as the instructions want it. Sums are integers of each thread, added at the end,
+ * drained to int64 before they could leave int32. */
 #include "qnn_conv_plan.h"
 #include "qnn_parallel.h"
 #include "qnn_s8.h"
@@ -30,10 +32,12 @@ typedef struct {
     axis_taps ty, tx;
     int64_t pitch, image_rows;            /* elements from row to row of a plane; rows from image to image */
     int64_t images, rows, row_blocks;     /* of a block: whole images (rows = oh), or rows of one */
+    int64_t row_run;                      /* positions of a run per row, or 0: one run */
     int64_t length, plane;                /* positions of a block, padded; bytes of one channel's plane */
     int64_t channel_tiles, panels, taps, sums_rows, sums_stride, safe_k;
     char *scratch;                        /* one part per worker: sums at 0, then these */
-    int64_t scratch_bytes, total_at, planes_at, panels_at, starts_at, pointers_at, tiles_at, zeros_at, since_at;
+    int64_t scratch_bytes, total_at, planes_at, panels_at, starts_at, pointers_at, segments_at, tiles_at, zeros_at,
+        since_at;
 } job;
 
 /* One worker's memory. */
@@ -44,6 +48,7 @@ typedef struct {
     int8_t *panels; /* [panels][length / 4][64] */
     int32_t *starts;
     const int8_t **pointers;
+    qnn_s8_segment *segments;
     qnn_s8_tile *tiles;
     int8_t *zeros;
     int64_t *since; /* positions in sums that were not drained yet */
@@ -58,6 +63,7 @@ static memory memory_of(const job *j, int worker)
                     (int8_t *)(s + j->panels_at),
                     (int32_t *)(void *)(s + j->starts_at),
                     (const int8_t **)(void *)(s + j->pointers_at),
+                    (qnn_s8_segment *)(void *)(s + j->segments_at),
                     (qnn_s8_tile *)(void *)(s + j->tiles_at),
                     (int8_t *)(s + j->zeros_at),
                     (int64_t *)(void *)(s + j->since_at)};
@@ -110,12 +116,46 @@ static void fill_plane(const job *j, int64_t image, int64_t first, int64_t rows,
     }
 }
 
-/* Planes and panels of `images` images, output rows first .. first+rows-1 of each. Returns the padded positions. */
-static int64_t prepare(const job *j, const memory *m, int64_t image0, int64_t images, int64_t first, int64_t rows)
+/* Positions of all runs of `images` images with `rows` rows each. */
+static int64_t positions_of(const job *j, int64_t images, int64_t rows)
+{
+    if (j->row_run)
+        return images * rows * j->row_run;
+    return qnn_s8_padded(j->isa->s8, ((images - 1) * j->image_rows + rows) * j->pitch);
+}
+
+/* Lists the gradients of all positions, and the runs of a plane that meet them. Returns the number of runs. */
+static int64_t list_positions(const job *j, const memory *m, int64_t image0, int64_t images, int64_t first, int64_t rows,
+                              int64_t length)
 {
     const qnn_conv_shape *s = j->s;
-    int64_t channels = j->channel_tiles * QNN_S8_TILE, used = ((images - 1) * j->image_rows + rows) * j->pitch;
-    int64_t length = qnn_s8_padded(j->isa->s8, used);
+    int64_t row_positions = j->row_run ? j->row_run : j->pitch, count = 0;
+    const int8_t **to = m->pointers, **end = to + length;
+    for (int64_t i = 0; i < images; i++)
+        for (int64_t y = 0; y < (j->row_run ? rows : j->image_rows) && to < end; y++) {
+            const int8_t *g = j->g + ((image0 + i) * s->oh + first + y) * s->ow * s->filters;
+            int64_t x = 0, most = qnn_min(row_positions, end - to);
+            for (; y < rows && x < qnn_min(s->ow, most); x++)
+                *to++ = g + x * s->filters;
+            for (; x < most; x++)
+                *to++ = m->zeros;
+            if (j->row_run)
+                m->segments[count++] =
+                    (qnn_s8_segment){(i * j->image_rows + y) * j->pitch, row_positions / QNN_S8_QUAD};
+        }
+    while (to < end)
+        *to++ = m->zeros;
+    if (!j->row_run)
+        m->segments[count++] = (qnn_s8_segment){0, length / QNN_S8_QUAD};
+    return count;
+}
+
+/* Planes and panels of `images` images, output rows first .. first+rows-1 of each. Returns the number of runs. */
+static int64_t prepare(const job *j, const memory *m, int64_t image0, int64_t images, int64_t first, int64_t rows,
+                       int64_t length)
+{
+    const qnn_conv_shape *s = j->s;
+    int64_t channels = j->channel_tiles * QNN_S8_TILE;
     for (int64_t p = 0; p < j->ty.planes * j->tx.planes; p++) {
         int8_t *plane = m->planes + p * channels * j->plane;
         memset(plane, j->isa->s8->flip, (size_t)(s->channels * j->plane));
@@ -123,20 +163,15 @@ static int64_t prepare(const job *j, const memory *m, int64_t image0, int64_t im
             fill_plane(j, image0 + i, first, rows, i * j->image_rows, j->ty.remainder[p / j->tx.planes],
                        j->tx.remainder[p % j->tx.planes], plane);
     }
-    for (int64_t q = 0; q < used; q++) {
-        int64_t row = q / j->pitch, column = q % j->pitch, i = row / j->image_rows, y = row % j->image_rows;
-        m->pointers[q] = y < rows && column < s->ow
-                             ? j->g + (((image0 + i) * s->oh + first + y) * s->ow + column) * s->filters
-                             : m->zeros;
-    }
+    int64_t runs = list_positions(j, m, image0, images, first, rows, length);
     for (int64_t p = 0; p < j->panels; p++) {
         int8_t *panel = m->panels + p * length * QNN_PANEL;
-        qnn_s8_pack_rows(m->pointers, p * QNN_PANEL, used, qnn_min(QNN_PANEL, s->filters - p * QNN_PANEL),
+        qnn_s8_pack_rows(m->pointers, p * QNN_PANEL, length, qnn_min(QNN_PANEL, s->filters - p * QNN_PANEL),
                          length / QNN_S8_QUAD, panel);
         if (j->isa->s8->start)
             j->isa->s8->start(panel, length / QNN_S8_QUAD, m->starts + p * QNN_PANEL);
     }
-    return length;
+    return runs;
 }
 
 /* A tile of channels for every tap: the same planes, seen from another offset. */
@@ -166,11 +201,10 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     if (j->wide && *m.since + positions > j->safe_k)
         drain(j, &m);
     *m.since += positions;
-    int64_t length = prepare(j, &m, image, images, first, rows);
-    qnn_s8_segment segment = {0, length / QNN_S8_QUAD};
+    int64_t length = positions_of(j, images, rows), runs = prepare(j, &m, image, images, first, rows, length);
     list_tiles(j, &m);
     qnn_s8_block block = {.tile = m.tiles, .tiles = j->taps * j->channel_tiles, .row_stride = j->plane,
-                          .segment = &segment, .segments = 1, .panel = m.panels, .panels = j->panels,
+                          .segment = m.segments, .segments = runs, .panel = m.panels, .panels = j->panels,
                           .panel_stride = length * QNN_PANEL, .start = m.starts, .sums = m.sums,
                           .sums_stride = j->sums_stride, .accumulate = 1};
     s8->begin();
@@ -203,16 +237,20 @@ static void finish(const job *j, int workers, void *out)
 static void place(job *j)
 {
     const qnn_conv_shape *s = j->s;
-    int64_t used = ((j->images - 1) * j->image_rows + j->rows) * j->pitch, sums = j->sums_rows * j->sums_stride * 4;
-    j->length = qnn_s8_padded(j->isa->s8, used);
-    j->plane = qnn_s8_row_length(j->length + j->ty.furthest * j->pitch + j->tx.furthest);
+    int64_t all_rows = (j->images - 1) * j->image_rows + j->rows, sums = j->sums_rows * j->sums_stride * 4;
+    int64_t row_run = qnn_s8_padded(j->isa->s8, j->s->ow), one_run = qnn_s8_padded(j->isa->s8, all_rows * j->pitch);
+    j->row_run = j->images * j->rows * row_run < one_run ? row_run : 0;
+    j->length = positions_of(j, j->images, j->rows);
+    /* The last run of a row may end behind the row. */
+    j->plane = qnn_s8_row_length(one_run + row_run + j->ty.furthest * j->pitch + j->tx.furthest);
     int64_t planes = j->ty.planes * j->tx.planes * j->channel_tiles * QNN_S8_TILE * j->plane;
     j->total_at = qnn_lines(sums);
     j->planes_at = j->total_at + qnn_lines(j->wide ? j->sums_rows * s->filters * 8 : 0);
     j->panels_at = j->planes_at + qnn_lines(planes);
     j->starts_at = j->panels_at + qnn_lines(j->panels * j->length * QNN_PANEL);
     j->pointers_at = j->starts_at + qnn_lines(j->panels * QNN_PANEL * 4);
-    j->tiles_at = j->pointers_at + qnn_lines(j->length * (int64_t)sizeof(void *));
+    j->segments_at = j->pointers_at + qnn_lines(j->length * (int64_t)sizeof(void *));
+    j->tiles_at = j->segments_at + qnn_lines(j->images * j->rows * (int64_t)sizeof(qnn_s8_segment));
     j->zeros_at = j->tiles_at + qnn_lines(j->taps * j->channel_tiles * (int64_t)sizeof(qnn_s8_tile));
     j->since_at = j->zeros_at + qnn_lines(s->filters);
     j->scratch_bytes = j->since_at + qnn_lines(8);

@@ -1,0 +1,115 @@
+/* What the AVX-512 epilogues share: 64 rounded results to int8, clipped, counted and stored in order.
+ *
+ * Counting is where 512 bits gain: a compare gives a mask, and its bits are counted outside the vectors. EXP-1's
+ * overflows need no exact floor. With `far` = floor(value / 2^(n-2)), a value overflows if far is none of -2 .. 1, and
+ * its double if far is neither -1 nor 0; saturating far to int8 keeps both, so one compare sees 64 values. */
+#ifndef QNN_LANES512_H
+#define QNN_LANES512_H
+
+#include "qnn_cpu.h"
+#include "qnn_epilogue.h"
+#include "qnn_round.h"
+
+#if QNN_HAS_LANES512
+#include <immintrin.h>
+
+enum { QNN_STEP512 = 64, QNN_MOST_BITS512 = 8 };
+
+typedef struct {
+    int64_t zero, overflow, overflow_double, clipped;
+} qnn_counts512;
+
+typedef struct {
+    __m512i low, high; /* -2^(n-1) and 2^(n-1) - 1, in lanes of int16 */
+} qnn_limits512;
+
+QNN_AVX512_INLINE qnn_limits512 qnn_make_limits512(int bits)
+{
+    int high = 1 << (bits - 1);
+    qnn_limits512 k = {_mm512_set1_epi16((short)-high), _mm512_set1_epi16((short)(high - 1))};
+    return k;
+}
+
+/* What a rule other than STOCHASTIC adds before the shift, or -1 if that is no constant. */
+static inline int32_t qnn_constant_addend(int rounding, int shift)
+{
+    const int32_t one = (int32_t)1 << shift, half = one / 2;
+    switch (rounding) {
+    case QNN_FLOOR:
+        return 0;
+    case QNN_CEIL:
+        return one - 1;
+    case QNN_NEAREST_UP:
+        return half;
+    case QNN_NEAREST_DOWN:
+        return shift ? half - 1 : 0;
+    default:
+        return -1;
+    }
+}
+
+/* Whether a target is y = (v + addend) >> s with 0 <= s <= most_shift: an addend of the rule, or noise >> (16 - s). */
+static inline int qnn_adds_and_shifts(const qnn_plan *p, int most_shift)
+{
+    if (p->target->bits > QNN_MOST_BITS512 || p->divisor != 1 || p->shift < 0 || p->shift > most_shift)
+        return 0;
+    return p->rounding == QNN_STOCHASTIC ? p->shift <= 16 : qnn_constant_addend(p->rounding, p->shift) >= 0;
+}
+
+QNN_AVX512_INLINE int64_t qnn_count_bits(__mmask64 mask) { return __builtin_popcountll(mask); }
+
+/* y: two times 32 rounded values, far: likewise; `order` puts the packed bytes in order. */
+QNN_AVX512_INLINE void qnn_store512(const __m512i y[2], const __m512i far[2], __m512i order, const qnn_limits512 *k,
+                                    qnn_counts512 *c, void *out)
+{
+    const __m512i distance = _mm512_packs_epi16(far[0], far[1]);
+    const __m512i one = _mm512_set1_epi8(1), two = _mm512_set1_epi8(2), three = _mm512_set1_epi8(3);
+    const __m512i first = _mm512_max_epi16(_mm512_min_epi16(y[0], k->high), k->low);
+    const __m512i last = _mm512_max_epi16(_mm512_min_epi16(y[1], k->high), k->low);
+    c->overflow_double += qnn_count_bits(_mm512_cmpgt_epu8_mask(_mm512_add_epi8(distance, one), one));
+    c->overflow += qnn_count_bits(_mm512_cmpgt_epu8_mask(_mm512_add_epi8(distance, two), three));
+    c->clipped += qnn_count_bits(_mm512_kunpackd(_mm512_cmpneq_epi16_mask(first, y[0]),
+                                                 _mm512_cmpneq_epi16_mask(last, y[1])));
+    _mm512_storeu_si512(out, _mm512_permutexvar_epi32(order, _mm512_packs_epi16(first, last)));
+}
+
+/* Orders for qnn_store512: of two vectors of 32 neighbours each, and of what packing four of 16 neighbours gives. */
+QNN_AVX512_INLINE __m512i qnn_order_of_two(void)
+{
+    return _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+}
+
+QNN_AVX512_INLINE __m512i qnn_order_of_four(void)
+{
+    return _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+}
+
+/* The same from lanes of int32, 16 neighbours each; zero: their masks of exact zeros. */
+QNN_AVX512_INLINE void qnn_store512_s32(const __m512i y[4], const __m512i far[4], const __mmask16 zero[4],
+                                        const qnn_limits512 *k, qnn_counts512 *c, void *out)
+{
+    const __m512i narrow[2] = {_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3])};
+    const __m512i narrow_far[2] = {_mm512_packs_epi32(far[0], far[1]), _mm512_packs_epi32(far[2], far[3])};
+    c->zero += qnn_count_bits(
+        _mm512_kunpackd(_mm512_kunpackw(zero[0], zero[1]), _mm512_kunpackw(zero[2], zero[3])));
+    qnn_store512(narrow, narrow_far, qnn_order_of_four(), k, c, out);
+}
+
+/* Adds the counts of `results` values, padding included. */
+QNN_AVX512_INLINE void qnn_flush512(const qnn_counts512 *c, int64_t results, qnn_counts *counts)
+{
+    counts->nonzero += results - c->zero;
+    counts->overflow += c->overflow;
+    counts->overflow_double += c->overflow_double;
+    counts->saturated += c->clipped;
+}
+
+/* Noise words times 2^(shift - 16), of 16 lanes of int32 (shift <= 16). */
+QNN_AVX512_INLINE __m512i qnn_noise512_s32(const uint16_t *words, __m128i shift)
+{
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)words));
+    return _mm512_srl_epi32(wide, shift);
+}
+
+#endif
+#endif

@@ -1,0 +1,154 @@
+/* The scale layer and sums of two tensors with AVX-512, from bytes to bytes in lanes of int16, twice as many as of
+ * int32. Products and sums whose bound leaves room for the rule's addend fit; nearly all of a network's do. */
+#include <string.h>
+
+#include "qnn_elem.h"
+#include "qnn_lanes512.h"
+#include "qnn_noise.h"
+
+#if QNN_HAS_LANES512
+
+enum { STEP = QNN_STEP512, MOST_SHIFT = 14 };
+
+typedef struct {
+    __m512i addend;
+    __m128i shift, far_shift, noise_shift;
+    qnn_limits512 limits;
+} constants;
+
+/* What a part is made of: x * factor + bias, or x * 2^shift_x + y * 2^shift_y when there is a y. */
+typedef struct {
+    const int8_t *x, *y;
+    const int16_t *factor, *bias;
+    __m128i shift_x, shift_y;
+} terms;
+
+QNN_AVX512_INLINE constants make_constants(const qnn_plan *p)
+{
+    constants k;
+    k.addend = _mm512_set1_epi16((short)qnn_constant_addend(p->rounding, p->shift));
+    k.shift = _mm_cvtsi32_si128(p->shift);
+    k.far_shift = _mm_cvtsi32_si128(p->shift + p->target->bits - 2); /* 16 and more leave the sign, as they should */
+    k.noise_shift = _mm_cvtsi32_si128(16 - p->shift);
+    k.limits = qnn_make_limits512(p->target->bits);
+    return k;
+}
+
+QNN_AVX512_INLINE __m512i widened(const int8_t *x)
+{
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)x));
+}
+
+QNN_AVX512_INLINE __m512i value(const terms *of, const int two, int64_t at)
+{
+    const __m512i x = widened(of->x + at);
+    if (two)
+        return _mm512_add_epi16(_mm512_sll_epi16(x, of->shift_x), _mm512_sll_epi16(widened(of->y + at), of->shift_y));
+    return _mm512_add_epi16(_mm512_mullo_epi16(x, _mm512_loadu_si512(of->factor + at)),
+                            _mm512_loadu_si512(of->bias + at));
+}
+
+QNN_AVX512_INLINE void step(const terms *of, const int two, int64_t at, const uint16_t *noise, const int stochastic,
+                            const constants *k, qnn_counts512 *c, void *out)
+{
+    __m512i y[2], far[2];
+    __mmask32 zero[2];
+    for (int j = 0; j < 2; j++) {
+        const __m512i v = value(of, two, at + 32 * j);
+        const __m512i addend =
+            stochastic ? _mm512_srl_epi16(_mm512_loadu_si512(noise + at + 32 * j), k->noise_shift) : k->addend;
+        zero[j] = _mm512_testn_epi16_mask(v, v);
+        far[j] = _mm512_sra_epi16(v, k->far_shift);
+        y[j] = _mm512_sra_epi16(_mm512_add_epi16(v, addend), k->shift);
+    }
+    c->zero += qnn_count_bits(_mm512_kunpackd(zero[0], zero[1]));
+    qnn_store512(y, far, qnn_order_of_two(), &k->limits, c, out);
+}
+
+/* The rest of a part, padded with zeros, which only the count `zero` sees. */
+QNN_AVX512_INLINE void last_step(const terms *of, const int two, int64_t at, int64_t rest, const uint16_t *noise,
+                                 const int stochastic, const constants *k, qnn_counts512 *c, int8_t *out)
+{
+    int8_t x[STEP] = {0}, y[STEP] = {0}, results[STEP];
+    int16_t factor[STEP] = {0}, bias[STEP] = {0};
+    uint16_t words[STEP] = {0};
+    terms padded = {x, y, factor, bias, of->shift_x, of->shift_y};
+    memcpy(x, of->x + at, (size_t)rest);
+    memcpy(words, noise + at, (size_t)rest * sizeof *words);
+    if (two)
+        memcpy(y, of->y + at, (size_t)rest);
+    else {
+        memcpy(factor, of->factor + at, (size_t)rest * sizeof *factor);
+        memcpy(bias, of->bias + at, (size_t)rest * sizeof *bias);
+    }
+    step(&padded, two, 0, words, stochastic, k, c, results);
+    memcpy(out + at, results, (size_t)rest);
+}
+
+QNN_AVX512_INLINE void part(const terms *of, const int two, int64_t index, int64_t m, const int stochastic,
+                            const qnn_plan *p, int8_t *out, qnn_counts *counts)
+{
+    const constants k = make_constants(p);
+    qnn_counts512 c = {0, 0, 0, 0};
+    uint16_t noise[QNN_MOST_PART512];
+    int64_t i = 0;
+    if (stochastic)
+        qnn_noise_words_avx512(p->target, index, m, noise);
+    else if (m % STEP)
+        memset(noise, 0, sizeof noise);
+    for (; i + STEP <= m; i += STEP)
+        step(of, two, i, noise, stochastic, &k, &c, out + i);
+    if (i < m)
+        last_step(of, two, i, m - i, noise, stochastic, &k, &c, out);
+    qnn_flush512(&c, (m + STEP - 1) / STEP * STEP, counts);
+}
+
+int qnn_fits_lanes512(const qnn_target *t, int64_t most)
+{
+    qnn_plan p = qnn_make_plan(t);
+    return qnn_adds_and_shifts(&p, MOST_SHIFT) && most + ((int64_t)1 << p.shift) - 1 <= INT16_MAX;
+}
+
+QNN_AVX512 void qnn_scale_part_avx512(const int8_t *x, const int16_t *factor, const int16_t *bias, int64_t index,
+                                      int64_t m, const qnn_target *t, int8_t *out, qnn_counts *counts)
+{
+    const qnn_plan p = qnn_make_plan(t);
+    const terms of = {x, 0, factor, bias, _mm_setzero_si128(), _mm_setzero_si128()};
+    if (p.rounding == QNN_STOCHASTIC)
+        part(&of, 0, index, m, 1, &p, out, counts);
+    else
+        part(&of, 0, index, m, 0, &p, out, counts);
+}
+
+QNN_AVX512 void qnn_add_part_avx512(const int8_t *x, int shift_x, const int8_t *y, int shift_y, int64_t index,
+                                    int64_t m, const qnn_target *t, int8_t *out, qnn_counts *counts)
+{
+    const qnn_plan p = qnn_make_plan(t);
+    const terms of = {x, y, 0, 0, _mm_cvtsi32_si128(shift_x), _mm_cvtsi32_si128(shift_y)};
+    if (p.rounding == QNN_STOCHASTIC)
+        part(&of, 1, index, m, 1, &p, out, counts);
+    else
+        part(&of, 1, index, m, 0, &p, out, counts);
+}
+
+#else /* not offered */
+
+int qnn_fits_lanes512(const qnn_target *t, int64_t most)
+{
+    (void)t, (void)most;
+    return 0;
+}
+
+void qnn_scale_part_avx512(const int8_t *x, const int16_t *factor, const int16_t *bias, int64_t index, int64_t m,
+                           const qnn_target *t, int8_t *out, qnn_counts *counts)
+{
+    (void)x, (void)factor, (void)bias, (void)index, (void)m, (void)t, (void)out, (void)counts;
+}
+
+void qnn_add_part_avx512(const int8_t *x, int shift_x, const int8_t *y, int shift_y, int64_t index, int64_t m,
+                         const qnn_target *t, int8_t *out, qnn_counts *counts)
+{
+    (void)x, (void)shift_x, (void)y, (void)shift_y, (void)index, (void)m, (void)t, (void)out, (void)counts;
+}
+
+#endif
