@@ -50,6 +50,9 @@ EPILOGUE = ("qnn_memory.c", "qnn_epilogue.c", "qnn_epilogue_avx2.c", "qnn_noise.
 MAC = (
     "qnn_gemm.c",
     "qnn_gemm_few.c",
+    "qnn_gemm_codes.c",
+    "qnn_codes_avx2.c",
+    "qnn_codes_vnni.c",
     "qnn_gemm_output.c",
     "qnn_gemm_tile_c.c",
     "qnn_gemm_tile_avx2.c",

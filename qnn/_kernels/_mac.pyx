@@ -76,8 +76,8 @@ cdef extern from "qnn_gemm.h" nogil:
     const qnn_isa *qnn_isa_amx() noexcept
     int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
                  qnn_counts *counts) noexcept
-    int qnn_gemm_few_rows_codes4(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output,
-                                 int threads, qnn_counts *counts) noexcept
+    int qnn_gemm_codes4(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
+                        qnn_counts *counts) noexcept
     void qnn_decode_codes4(const qnn_isa *isa, const uint8_t *packed, int64_t rows, int64_t k, int threads,
                            int8_t *weights) noexcept
     int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *weights,
@@ -310,7 +310,7 @@ cdef class Kernels:
         if not sink.array.size:
             return sink.array
         with nogil:
-            status = qnn_gemm_few_rows_codes4(self.isa, &p, &sink.output, threads, &sink.counts)
+            status = qnn_gemm_codes4(self.isa, &p, &sink.output, threads, &sink.counts)
         if status <= 0:
             return sink.result(status)
         weights = _empty((p.n, k), _np.int8)

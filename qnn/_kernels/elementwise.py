@@ -142,9 +142,11 @@ REFERENCE: dict[str, Callable[..., Any]] = {
 """{operation: its definition}."""
 
 
-def _shift_gemm_multiplied(x: Ints, packed: NDArray[np.uint8], bits: int, k: int, truncating: bool = False) -> Ints:
+def _shift_gemm_multiplied(
+    path: str, x: Ints, packed: NDArray[np.uint8], bits: int, k: int, truncating: bool = False
+) -> Ints:
     """shift_gemm by decoding the codes and multiplying: the same integers, and the processor multiplies faster."""
-    gemm, quick = TABLE["gemm"].get("avx2"), SHIFT_GEMM4.get("avx2")
+    gemm, quick = TABLE["gemm"].get(path), SHIFT_GEMM4.get(path)
     if quick is not None and bits == 4 and not truncating and _are_bytes(x, packed, k):
         dtype = numerics.shift_accumulator_dtype(k, 8, 4)
         return quick(x, packed, k).astype(dtype, copy=False)
@@ -156,6 +158,7 @@ def _shift_gemm_multiplied(x: Ints, packed: NDArray[np.uint8], bits: int, k: int
 
 
 def _shift_conv2d_multiplied(
+    path: str,
     x: Ints,
     packed: NDArray[np.uint8],
     bits: int,
@@ -166,7 +169,7 @@ def _shift_conv2d_multiplied(
     groups: int = 1,
 ) -> Ints:
     """shift_conv2d by decoding the codes and multiplying."""
-    conv2d = TABLE["conv2d"].get("avx2")
+    conv2d = TABLE["conv2d"].get(path)
     weights = None
     if (
         conv2d is not None
@@ -211,8 +214,11 @@ def _compiled() -> dict[str, dict[str, Callable[..., Any]]]:
     table: dict[str, dict[str, Callable[..., Any]]] = {
         path: {op: partial(getattr(_elem, op), number) for op in _elem.OPERATIONS} for path, number in paths.items()
     }
-    if "avx2" in table:
-        table["avx2"].update(shift_gemm=_shift_gemm_multiplied, shift_conv2d=_shift_conv2d_multiplied)
+    for path in SHIFT_GEMM4:
+        if path != "c":  # which really shifts
+            table.setdefault(path, {}).update(
+                shift_gemm=partial(_shift_gemm_multiplied, path), shift_conv2d=partial(_shift_conv2d_multiplied, path)
+            )
     return table
 
 

@@ -64,6 +64,7 @@ const qnn_isa *qnn_isa_vnni(void)
     isa = QNN_X86 ? *qnn_isa_avx2() : *qnn_isa_c(); /* an emulation may run anywhere */
     isa.panel = panel_vnni;
     isa.s8 = qnn_s8_vnni();
+    isa.codes = qnn_codes_vnni();
     return &isa;
 }
 
