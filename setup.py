@@ -85,8 +85,12 @@ ELEMENTWISE = (
     "qnn_pool.c",
     "qnn_pool_avx2.c",
     "qnn_shift.c",
+    "qnn_sign.c",
+    "qnn_sign_avx2.c",
     "qnn_xnor.c",
     "qnn_xnor_avx2.c",
+    "qnn_xnor_avx512.c",
+    "qnn_s8_pack.c",
 )
 BENCH = ("qnn_bench_peak.c", "qnn_bench_peak_wide.c", "qnn_bench_memory.c", "qnn_bench_loops.c")
 PARTS = (

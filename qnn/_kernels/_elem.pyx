@@ -1,6 +1,6 @@
 """Binding of everything that is not a matrix product: looks at the arguments, releases the lock, calls plain C.
 
-Every operation takes the number of its path first (0: c, 1: avx2), then the arguments of its definition. Arguments that
+Every operation takes the number of its path first (0: c, 1: avx2, 2: avx512vnni, for products of bits), then the arguments of its definition. Arguments that
 the C code has no version for, or that are wrong, go to the definition, which computes the result or says what is wrong;
 so results and messages are the same on every path.
 """
@@ -25,6 +25,7 @@ cnp.import_array()
 
 cdef extern from "qnn_cpu.h" nogil:
     int qnn_cpu_has_avx2() noexcept
+    int qnn_cpu_has_vpopcnt() noexcept
 
 cdef extern from "qnn_elem.h" nogil:
     ctypedef struct qnn_how:
@@ -128,6 +129,11 @@ def set_reference(dict reference):
 def has_avx2():
     """Return whether this processor runs the avx2 path."""
     return bool(qnn_cpu_has_avx2())
+
+
+def has_vpopcnt():
+    """Return whether this processor runs products of bits on the path avx512vnni."""
+    return bool(qnn_cpu_has_vpopcnt())
 
 
 cdef inline qnn_how _how(int avx2) noexcept nogil:

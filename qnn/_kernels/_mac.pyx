@@ -23,6 +23,7 @@ cdef extern from "qnn_cpu.h" nogil:
         int avx512bw
         int avx512vl
         int avx512vnni
+        int avx512vpopcntdq
         int amx_tile
         int amx_int8
     qnn_cpu qnn_cpu_features() noexcept
@@ -109,7 +110,8 @@ def build_info():
     """Return the compiler, whether OpenMP is built in, and the features of this processor that kernels look at."""
     cdef qnn_cpu cpu = qnn_cpu_features()
     found = [("avx2", cpu.avx2), ("fma", cpu.fma), ("avx512f", cpu.avx512f), ("avx512bw", cpu.avx512bw),
-             ("avx512vl", cpu.avx512vl), ("avx512vnni", cpu.avx512vnni), ("amx-tile", cpu.amx_tile),
+             ("avx512vl", cpu.avx512vl), ("avx512vnni", cpu.avx512vnni),
+             ("avx512vpopcntdq", cpu.avx512vpopcntdq), ("amx-tile", cpu.amx_tile),
              ("amx-int8", cpu.amx_int8), ("amx-permission", cpu.amx_int8 and qnn_amx_permission())]
     note = " (AVX512 and AMX are emulated)" if QNN_EMULATED else ""
     return {"compiler": QNN_COMPILER.decode() + note, "openmp": bool(qnn_has_openmp()),

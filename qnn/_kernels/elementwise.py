@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from qnn import numerics
 
 from . import TABLE
-from .mac import SHIFT_GEMM4
+from .mac import SELF_CHECKED, SHIFT_GEMM4
 
 Ints = NDArray[Any]
 Pair = tuple[int, int]
@@ -205,6 +205,27 @@ def _is_small(x: object) -> bool:
     return isinstance(x, np.ndarray) and x.dtype in (np.int8, np.int16)
 
 
+BIT_PRODUCTS = ("xnor_gemm", "xnor_conv2d", "bitplane_gemm")
+"""What has a version for ``avx512vnni`` on processors that count bits in vectors (AVX512_VPOPCNTDQ)."""
+
+
+def refusal(path: str) -> str | None:
+    """Return why a path of COMPILED must not be offered: its products of bits differ from those of the definition.
+
+    The cases are fixed: lengths with and without tails, rows for each way to go through them, set pad bits.
+    """
+    own = COMPILED[path]
+    if path not in SELF_CHECKED or "xnor_gemm" not in own:
+        return None
+    for rows, columns, k in ((1, 5, 70), (5, 17, 64), (13, 33, 1100)):
+        words = np.arange(1, (rows + columns) * ((k + 63) // 64) + 1, dtype=np.uint64)
+        words = (words * np.uint64(0x9E3779B97F4A7C15)).reshape(rows + columns, -1)
+        a, b = words[:rows], words[rows:]
+        if not np.array_equal(own["xnor_gemm"](a, b, k), numerics.xnor_gemm(a, b, k)):
+            return "its products of bits differ from those of the definition on small fixed cases"
+    return None
+
+
 def _compiled() -> dict[str, dict[str, Callable[..., Any]]]:
     """The compiled twins per path; ``avx2`` only on a processor that has it."""
     if _elem is None:
@@ -214,6 +235,8 @@ def _compiled() -> dict[str, dict[str, Callable[..., Any]]]:
     table: dict[str, dict[str, Callable[..., Any]]] = {
         path: {op: partial(getattr(_elem, op), number) for op in _elem.OPERATIONS} for path, number in paths.items()
     }
+    if _elem.has_vpopcnt():
+        table["avx512vnni"] = {op: partial(getattr(_elem, op), 2) for op in BIT_PRODUCTS}
     for path in SHIFT_GEMM4:
         if path != "c":  # which really shifts
             table.setdefault(path, {}).update(

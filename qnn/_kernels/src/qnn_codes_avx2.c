@@ -17,8 +17,8 @@ QNN_AVX2_INLINE __m128i four_sums(__m256i a, __m256i b, __m256i c, __m256i d)
     return _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
 }
 
-/* sum + the products of 32 bytes. pmaddubsw cannot saturate here: a weight is at most 128 (its bias included), so a pair
-   of products lies between 2 * 128 * -128 = -2^15 and 2 * 128 * 127. */
+/* sum + the products of 32 bytes. pmaddubsw cannot saturate here: a weight is at most 128 (its bias included), so a
+   pair of products lies between 2 * 128 * -128 = -2^15 and 2 * 128 * 127. */
 QNN_AVX2_INLINE __m256i dot(__m256i sum, __m256i weights, const int8_t *a)
 {
     __m256i pairs = _mm256_maddubs_epi16(weights, load256(a));

@@ -28,10 +28,12 @@
 #define QNN_HAS_VNNI 1
 #define QNN_HAS_AMX 1
 #define QNN_AVX512
+#define QNN_AVX512_BITS
 #define QNN_AMX
 #else
 #define QNN_EMULATED 0
 #define QNN_AVX512 __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512vnni")))
+#define QNN_AVX512_BITS __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq")))
 #define QNN_AMX __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512vnni,amx-tile,amx-int8")))
 #if QNN_X86 && QNN_COMPILER_AGE(8, 7) && !defined(QNN_NO_AVX512)
 #define QNN_HAS_VNNI 1
@@ -46,14 +48,14 @@
 #endif
 
 typedef struct {
-    int avx2, fma, avx512f, avx512bw, avx512vl, avx512vnni, amx_tile, amx_int8;
+    int avx2, fma, avx512f, avx512bw, avx512vl, avx512vnni, avx512vpopcntdq, amx_tile, amx_int8;
 } qnn_cpu;
 
 /* Processor bits of what the compiler's own test may not know, and the operating system's promise (XCR0) to save the
    registers: 5, 6, 7 are the parts of AVX512's, 17 and 18 those of the tiles. */
 static inline qnn_cpu qnn_cpu_features(void)
 {
-    qnn_cpu cpu = {0, 0, 0, 0, 0, 0, 0, 0};
+    qnn_cpu cpu = {0, 0, 0, 0, 0, 0, 0, 0, 0};
 #if QNN_X86
     unsigned a, b, c, d, saved = 0, high;
     __builtin_cpu_init();
@@ -68,6 +70,7 @@ static inline qnn_cpu qnn_cpu_features(void)
     cpu.avx512bw = vectors && (b >> 30 & 1);
     cpu.avx512vl = vectors && (b >> 31 & 1);
     cpu.avx512vnni = vectors && (c >> 11 & 1);
+    cpu.avx512vpopcntdq = vectors && (c >> 14 & 1);
     cpu.amx_tile = tiles && (d >> 24 & 1);
     cpu.amx_int8 = tiles && (d >> 25 & 1);
 #endif
@@ -84,6 +87,16 @@ static inline int qnn_cpu_has_vnni(void)
 #else
     qnn_cpu cpu = qnn_cpu_features();
     return QNN_HAS_VNNI && cpu.avx2 && cpu.avx512f && cpu.avx512bw && cpu.avx512vl && cpu.avx512vnni;
+#endif
+}
+
+/* Products of bits on the path avx512vnni. */
+static inline int qnn_cpu_has_vpopcnt(void)
+{
+#if defined(QNN_EMULATE)
+    return 1;
+#else
+    return qnn_cpu_has_vnni() && qnn_cpu_features().avx512vpopcntdq;
 #endif
 }
 

@@ -11,7 +11,7 @@
 #include "qnn_epilogue.h"
 
 typedef struct {
-    int avx2;    /* the processor has AVX2 and it is wanted */
+    int avx2;    /* 0: plain C; 1: AVX2; 2: AVX512 with VPOPCNTDQ too, for products of bits */
     int threads; /* at most so many */
 } qnn_how;
 

@@ -34,9 +34,9 @@ typedef void qnn_pack_columns_fn(const void *source, int bytes, int64_t stride, 
                                  int split, int16_t *panel);
 /* n power-of-two codes of 4 bits (clause POW-1), the first in the lower half of a byte, to integer weights. */
 typedef void qnn_decode4_fn(const uint8_t *packed, int64_t n, int8_t *weights);
-/* sums[r][c] (rows of QNN_DOT_COLUMNS) = row r of a (1 .. rows of them) times QNN_DOT_COLUMNS columns of 4-bit codes, each
-   weight QNN_CODE_BIAS too large: what is decoded then is an unsigned byte. Each block of a holds first the terms of
-   even, then those of odd codes; 2^14 * block * blocks fits int32. */
+/* sums[r][c] (rows of QNN_DOT_COLUMNS) = row r of a (1 .. rows of them) times QNN_DOT_COLUMNS columns of 4-bit codes,
+   each weight QNN_CODE_BIAS too large: what is decoded then is an unsigned byte. Each block of a holds first the terms
+   of even, then those of odd codes; 2^14 * block * blocks fits int32. */
 enum { QNN_CODE_BIAS = 64 };
 typedef struct {
     int64_t block; /* codes of a step */

@@ -51,8 +51,8 @@ static void sort_terms(const job *j)
     }
 }
 
-/* Where the codes of QNN_DOT_COLUMNS columns are from term k on; absent columns: the last one again. In the last, partial
-   block they are copied to `last`, so that nothing is read behind the end. */
+/* Where the codes of QNN_DOT_COLUMNS columns are from term k on; absent columns: the last one again. In the last,
+   partial block they are copied to `last`, so that nothing is read behind the end. */
 static void find_columns(const job *j, int64_t column, int64_t n, int64_t k, uint8_t last[][MOST_BLOCK / 2],
                          const uint8_t **columns)
 {

@@ -51,11 +51,30 @@ QNN_AVX512_INLINE void v512_four_sums_s32(v512 a, v512 b, v512 c, v512 d, int32_
     _mm_storeu_si128((__m128i *)(void *)sums,
                      _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
 }
-/* Nothing, but compilers take it for a change of the value: they then keep a sum in one register instead of copying it. */
+/* Nothing, but compilers take it for a change of the value: they then keep a sum in one register instead of copying
+   it. */
 QNN_AVX512_INLINE v512 v512_pinned(v512 v)
 {
     __asm__("" : "+v"(v));
     return v;
+}
+/* --- for counts of bits --- */
+#define QNN_AVX512_BITS_INLINE static inline __attribute__((always_inline)) QNN_AVX512_BITS
+QNN_AVX512_INLINE v512 v512_xor(v512 a, v512 b) { return _mm512_xor_si512(a, b); }
+/* Eight bytes at p, eight times. */
+QNN_AVX512_INLINE v512 v512_spread64(const void *p)
+{
+    int64_t word;
+    memcpy(&word, p, sizeof word);
+    return _mm512_set1_epi64(word);
+}
+QNN_AVX512_INLINE v512 v512_add_s64(v512 a, v512 b) { return _mm512_add_epi64(a, b); }
+QNN_AVX512_INLINE int64_t v512_sum_s64(v512 a) { return _mm512_reduce_add_epi64(a); }
+QNN_AVX512_BITS_INLINE v512 v512_ones_u64(v512 a) { return _mm512_popcnt_epi64(a); }
+/* The lower halves of eight lanes. */
+QNN_AVX512_INLINE void v512_store_as_s32(void *p, v512 a)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi64_epi32(a));
 }
 /* A hint; p may point anywhere. */
 QNN_AVX512_INLINE void v512_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
