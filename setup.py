@@ -58,6 +58,9 @@ EPILOGUE = (
 MAC = (
     "qnn_gemm.c",
     "qnn_gemm_few.c",
+    "qnn_gemm_codes.c",
+    "qnn_codes_avx2.c",
+    "qnn_codes_vnni.c",
     "qnn_gemm_output.c",
     "qnn_gemm_tile_c.c",
     "qnn_gemm_tile_avx2.c",
@@ -93,8 +96,12 @@ ELEMENTWISE = (
     "qnn_pool.c",
     "qnn_pool_avx2.c",
     "qnn_shift.c",
+    "qnn_sign.c",
+    "qnn_sign_avx2.c",
     "qnn_xnor.c",
     "qnn_xnor_avx2.c",
+    "qnn_xnor_avx512.c",
+    "qnn_s8_pack.c",
 )
 BENCH = ("qnn_bench_peak.c", "qnn_bench_peak_wide.c", "qnn_bench_memory.c", "qnn_bench_loops.c")
 PARTS = (

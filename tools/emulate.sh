@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests of products and convolutions on the paths avx512vnni and amx with plain C in the place of their instructions, on any machine;
+# Runs the tests of products, convolutions, shifts and bits on the paths avx512vnni and amx with plain C in the place of their instructions, on any machine;
 # then once more under the address and undefined-behaviour sanitizers. Shows that layouts, tails, bounds and tile
 # configurations are right; the instructions themselves and their speed need a machine that has them.
 #
@@ -28,8 +28,8 @@ if ! "$python" setup.py build_ext --inplace >"$work/build.log" 2>&1; then
 fi
 "$python" -c 'import qnn; assert qnn.available_kernels()[:2] == ["amx", "avx512vnni"], qnn.available_kernels()'
 
-# Products and convolutions have code of their own on these paths; the rest falls to avx2, which every run tests.
-new="test_mac and (amx or avx512vnni)"
+# These have code of their own on these paths; the rest falls to avx2, which every run tests.
+new="(test_mac or test_shift or test_xnor) and (amx or avx512vnni)"
 QNN_TEST_EXAMPLES=${QNN_TEST_EXAMPLES:-60} "$python" -m pytest tests/kernels -q -x -p no:cacheprovider \
     -k "$new or dispatch or self_check" "$@"
 PYTHON=$python QNN_TEST_EXAMPLES=6 tools/sanitize.sh -k "$new" "$@"

@@ -26,6 +26,7 @@ cnp.import_array()
 cdef extern from "qnn_cpu.h" nogil:
     int qnn_cpu_has_avx2() noexcept
     int qnn_cpu_has_lanes512() noexcept
+    int qnn_cpu_has_vpopcnt() noexcept
 
 cdef extern from "qnn_elem.h" nogil:
     ctypedef struct qnn_how:
@@ -135,6 +136,11 @@ def has_avx2():
 def has_avx512():
     """Return whether this processor runs elementwise steps of the avx512vnni path."""
     return bool(qnn_cpu_has_lanes512())
+
+
+def has_vpopcnt():
+    """Return whether this processor runs products of bits on the path avx512vnni."""
+    return bool(qnn_cpu_has_vpopcnt())
 
 
 cdef inline qnn_how _how(int path) noexcept nogil:

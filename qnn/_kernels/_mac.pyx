@@ -23,6 +23,7 @@ cdef extern from "qnn_cpu.h" nogil:
         int avx512bw
         int avx512vl
         int avx512vnni
+        int avx512vpopcntdq
         int amx_tile
         int amx_int8
     qnn_cpu qnn_cpu_features() noexcept
@@ -76,8 +77,8 @@ cdef extern from "qnn_gemm.h" nogil:
     const qnn_isa *qnn_isa_amx() noexcept
     int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
                  qnn_counts *counts) noexcept
-    int qnn_gemm_few_rows_codes4(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output,
-                                 int threads, qnn_counts *counts) noexcept
+    int qnn_gemm_codes4(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
+                        qnn_counts *counts) noexcept
     void qnn_decode_codes4(const qnn_isa *isa, const uint8_t *packed, int64_t rows, int64_t k, int threads,
                            int8_t *weights) noexcept
     int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *weights,
@@ -109,7 +110,8 @@ def build_info():
     """Return the compiler, whether OpenMP is built in, and the features of this processor that kernels look at."""
     cdef qnn_cpu cpu = qnn_cpu_features()
     found = [("avx2", cpu.avx2), ("fma", cpu.fma), ("avx512f", cpu.avx512f), ("avx512bw", cpu.avx512bw),
-             ("avx512vl", cpu.avx512vl), ("avx512vnni", cpu.avx512vnni), ("amx-tile", cpu.amx_tile),
+             ("avx512vl", cpu.avx512vl), ("avx512vnni", cpu.avx512vnni),
+             ("avx512vpopcntdq", cpu.avx512vpopcntdq), ("amx-tile", cpu.amx_tile),
              ("amx-int8", cpu.amx_int8), ("amx-permission", cpu.amx_int8 and qnn_amx_permission())]
     note = " (AVX512 and AMX are emulated)" if QNN_EMULATED else ""
     return {"compiler": QNN_COMPILER.decode() + note, "openmp": bool(qnn_has_openmp()),
@@ -310,7 +312,7 @@ cdef class Kernels:
         if not sink.array.size:
             return sink.array
         with nogil:
-            status = qnn_gemm_few_rows_codes4(self.isa, &p, &sink.output, threads, &sink.counts)
+            status = qnn_gemm_codes4(self.isa, &p, &sink.output, threads, &sink.counts)
         if status <= 0:
             return sink.result(status)
         weights = _empty((p.n, k), _np.int8)

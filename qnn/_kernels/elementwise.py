@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from qnn import numerics
 
 from . import TABLE
-from .mac import SHIFT_GEMM4
+from .mac import SELF_CHECKED, SHIFT_GEMM4
 
 Ints = NDArray[Any]
 Pair = tuple[int, int]
@@ -143,9 +143,11 @@ REFERENCE: dict[str, Callable[..., Any]] = {
 """{operation: its definition}."""
 
 
-def _shift_gemm_multiplied(x: Ints, packed: NDArray[np.uint8], bits: int, k: int, truncating: bool = False) -> Ints:
+def _shift_gemm_multiplied(
+    path: str, x: Ints, packed: NDArray[np.uint8], bits: int, k: int, truncating: bool = False
+) -> Ints:
     """shift_gemm by decoding the codes and multiplying: the same integers, and the processor multiplies faster."""
-    gemm, quick = TABLE["gemm"].get("avx2"), SHIFT_GEMM4.get("avx2")
+    gemm, quick = TABLE["gemm"].get(path), SHIFT_GEMM4.get(path)
     if quick is not None and bits == 4 and not truncating and _are_bytes(x, packed, k):
         dtype = numerics.shift_accumulator_dtype(k, 8, 4)
         return quick(x, packed, k).astype(dtype, copy=False)
@@ -157,6 +159,7 @@ def _shift_gemm_multiplied(x: Ints, packed: NDArray[np.uint8], bits: int, k: int
 
 
 def _shift_conv2d_multiplied(
+    path: str,
     x: Ints,
     packed: NDArray[np.uint8],
     bits: int,
@@ -167,7 +170,7 @@ def _shift_conv2d_multiplied(
     groups: int = 1,
 ) -> Ints:
     """shift_conv2d by decoding the codes and multiplying."""
-    conv2d = TABLE["conv2d"].get("avx2")
+    conv2d = TABLE["conv2d"].get(path)
     weights = None
     if (
         conv2d is not None
@@ -206,6 +209,26 @@ def _is_small(x: object) -> bool:
 WITH_AVX512 = ("requantize", "add_requantize", "noise_u16", "normalize", "normalize_grad", "scale")
 """Operations whose form for AVX-512 is clearly faster than that for AVX2; the others fall through to it."""
 
+BIT_PRODUCTS = ("xnor_gemm", "xnor_conv2d", "bitplane_gemm")
+"""What has a version for ``avx512vnni`` on processors that count bits in vectors (AVX512_VPOPCNTDQ)."""
+
+
+def refusal(path: str) -> str | None:
+    """Return why a path of COMPILED must not be offered: its products of bits differ from those of the definition.
+
+    The cases are fixed: lengths with and without tails, rows for each way to go through them, set pad bits.
+    """
+    own = COMPILED[path]
+    if path not in SELF_CHECKED or "xnor_gemm" not in own:
+        return None
+    for rows, columns, k in ((1, 5, 70), (5, 17, 64), (13, 33, 1100)):
+        words = np.arange(1, (rows + columns) * ((k + 63) // 64) + 1, dtype=np.uint64)
+        words = (words * np.uint64(0x9E3779B97F4A7C15)).reshape(rows + columns, -1)
+        a, b = words[:rows], words[rows:]
+        if not np.array_equal(own["xnor_gemm"](a, b, k), numerics.xnor_gemm(a, b, k)):
+            return "its products of bits differ from those of the definition on small fixed cases"
+    return None
+
 
 def _compiled() -> dict[str, dict[str, Callable[..., Any]]]:
     """The compiled twins per path; ``avx2`` only on a processor that has it."""
@@ -216,10 +239,15 @@ def _compiled() -> dict[str, dict[str, Callable[..., Any]]]:
     table: dict[str, dict[str, Callable[..., Any]]] = {
         path: {op: partial(getattr(_elem, op), number) for op in _elem.OPERATIONS} for path, number in paths.items()
     }
-    if "avx2" in table and _elem.has_avx512():
-        table["avx512vnni"] = {op: partial(getattr(_elem, op), 2) for op in WITH_AVX512}
-    if "avx2" in table:
-        table["avx2"].update(shift_gemm=_shift_gemm_multiplied, shift_conv2d=_shift_conv2d_multiplied)
+    # Two parts of the path avx512vnni, each for processors that have its instructions.
+    for there, operations in ((_elem.has_avx512(), WITH_AVX512), (_elem.has_vpopcnt(), BIT_PRODUCTS)):
+        if there:
+            table.setdefault("avx512vnni", {}).update({op: partial(getattr(_elem, op), 2) for op in operations})
+    for path in SHIFT_GEMM4:
+        if path != "c":  # which really shifts
+            table.setdefault(path, {}).update(
+                shift_gemm=partial(_shift_gemm_multiplied, path), shift_conv2d=partial(_shift_conv2d_multiplied, path)
+            )
     return table
 
 

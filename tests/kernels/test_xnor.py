@@ -40,6 +40,23 @@ def test_xnor_gemm(path: str, m: int, n: int, k: int, seed: int, threads: int) -
     np.testing.assert_array_equal(got, a.astype(np.int64) @ b.T.astype(np.int64))
 
 
+@pytest.mark.clause("BIN-3")
+@compiled
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [
+        *[(0, 3, 64), (3, 0, 64), (1, 1, 1), (1, 3, 4000), (3, 67, 513), (4, 16, 64), (5, 17, 575), (6, 64, 512)],
+        *[(33, 65, 1100), (70, 130, 247), (70, 129, 248), (9, 3, 249), (7, 20, 63489), (2, 5, 140000)],
+    ],
+)
+def test_few_and_many_rows_and_long_ones(path: str, m: int, n: int, k: int) -> None:
+    """Rows as they lie and panels, with lengths around what a byte and 16 bits can count; all bits alike count most."""
+    (a, a_words), (b, b_words) = bits((m,), k, m), bits((n,), k, n)
+    same(run(path, "xnor_gemm", a_words, b_words, k, threads=3), a.astype(np.int32) @ b.T.astype(np.int32))
+    got = run(path, "xnor_gemm", np.zeros_like(a_words), np.full_like(b_words, 2**64 - 1), k, threads=2)
+    assert (got == -k).all()
+
+
 @pytest.mark.clause("BIN-4")
 @compiled
 @given(

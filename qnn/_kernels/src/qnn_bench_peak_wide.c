@@ -128,7 +128,7 @@ __attribute__((target("amx-tile,amx-int8"))) static uint64_t mac_amx(int64_t ite
 
 const qnn_probe qnn_probes_wide[] = {
     {"mac avx512vnni", "vpdpbusd, 512 bit", SUMS * 64, SUMS * 64 * A * B, has_vnni, mac_vnni},
-    {"xnor avx512vpopcntdq", "vpxorq, vpopcntq, vpaddq, 512 bit", SUMS * 512, SUMS * 256, has_vpopcnt, xnor_vpopcnt},
+    {"xnor avx512vnni", "vpxorq, vpopcntq, vpaddq, 512 bit", SUMS * 512, SUMS * 256, has_vpopcnt, xnor_vpopcnt},
 #ifdef HAS_AMX_CODE
     {"mac amx", "tdpbssd", 4 * 16 * 16 * 64, 4LL * 16 * 16 * 64 * A * B, has_amx, mac_amx},
 #endif

@@ -28,12 +28,14 @@
 #define QNN_HAS_VNNI 1
 #define QNN_HAS_AMX 1
 #define QNN_AVX512
+#define QNN_AVX512_BITS
 #define QNN_AMX
 #else
 #define QNN_EMULATED 0
 #define QNN_AVX512_TARGET "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vnni"
 #define QNN_AVX512 __attribute__((target(QNN_AVX512_TARGET)))
 #define QNN_AVX512_INLINE static inline __attribute__((always_inline, target(QNN_AVX512_TARGET)))
+#define QNN_AVX512_BITS __attribute__((target(QNN_AVX512_TARGET ",avx512vpopcntdq")))
 #define QNN_AMX __attribute__((target(QNN_AVX512_TARGET ",amx-tile,amx-int8")))
 #if QNN_X86 && QNN_COMPILER_AGE(8, 7) && !defined(QNN_NO_AVX512)
 #define QNN_HAS_VNNI 1
@@ -51,14 +53,14 @@
 #define QNN_HAS_LANES512 (QNN_HAS_VNNI && !QNN_EMULATED)
 
 typedef struct {
-    int avx2, fma, avx512f, avx512bw, avx512vl, avx512vnni, amx_tile, amx_int8;
+    int avx2, fma, avx512f, avx512bw, avx512vl, avx512vnni, avx512vpopcntdq, amx_tile, amx_int8;
 } qnn_cpu;
 
 /* Processor bits of what the compiler's own test may not know, and the operating system's promise (XCR0) to save the
    registers: 5, 6, 7 are the parts of AVX512's, 17 and 18 those of the tiles. */
 static inline qnn_cpu qnn_cpu_features(void)
 {
-    qnn_cpu cpu = {0, 0, 0, 0, 0, 0, 0, 0};
+    qnn_cpu cpu = {0, 0, 0, 0, 0, 0, 0, 0, 0};
 #if QNN_X86
     unsigned a, b, c, d, saved = 0, high;
     __builtin_cpu_init();
@@ -73,6 +75,7 @@ static inline qnn_cpu qnn_cpu_features(void)
     cpu.avx512bw = vectors && (b >> 30 & 1);
     cpu.avx512vl = vectors && (b >> 31 & 1);
     cpu.avx512vnni = vectors && (c >> 11 & 1);
+    cpu.avx512vpopcntdq = vectors && (c >> 14 & 1);
     cpu.amx_tile = tiles && (d >> 24 & 1);
     cpu.amx_int8 = tiles && (d >> 25 & 1);
 #endif
@@ -93,6 +96,16 @@ static inline int qnn_cpu_has_vnni(void)
 }
 
 static inline int qnn_cpu_has_lanes512(void) { return QNN_HAS_LANES512 && qnn_cpu_has_vnni(); }
+
+/* Products of bits on the path avx512vnni. */
+static inline int qnn_cpu_has_vpopcnt(void)
+{
+#if defined(QNN_EMULATE)
+    return 1;
+#else
+    return qnn_cpu_has_vnni() && qnn_cpu_features().avx512vpopcntdq;
+#endif
+}
 
 static inline int qnn_cpu_has_amx(void)
 {

@@ -12,7 +12,7 @@
 
 typedef struct {
     int avx2;    /* the processor has AVX2 and it is wanted */
-    int avx512;  /* and so are the parts of AVX-512 that go with VNNI; only with avx2 */
+    int avx512;  /* and so are the parts of AVX-512 that go with VNNI, for products of bits VPOPCNTDQ; only with avx2 */
     int threads; /* at most so many */
 } qnn_how;
 

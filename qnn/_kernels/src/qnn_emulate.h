@@ -69,4 +69,109 @@ QNN_AVX512_INLINE v512 v512_dot_u8s8(v512 sum, v512 a, v512 b)
     return sum;
 }
 
+QNN_AVX512_INLINE v512 v512_and(v512 a, v512 b)
+{
+    for (int i = 0; i < 16; i++)
+        a.lane[i] &= b.lane[i];
+    return a;
+}
+
+QNN_AVX512_INLINE v512 v512_shift_right_u16(v512 a, const int bits)
+{
+    uint16_t half[32];
+    memcpy(half, &a, sizeof half);
+    for (int i = 0; i < 32; i++)
+        half[i] = (uint16_t)(half[i] >> bits);
+    return v512_load(half);
+}
+
+QNN_AVX512_INLINE v512 v512_spread128(const void *p)
+{
+    v512 v;
+    for (int i = 0; i < 4; i++)
+        memcpy(&v.lane[4 * i], p, 16);
+    return v;
+}
+
+QNN_AVX512_INLINE v512 v512_table_u8(v512 table, v512 index)
+{
+    uint8_t from[64], at[64];
+    memcpy(from, &table, sizeof from);
+    memcpy(at, &index, sizeof at);
+    for (int i = 0; i < 64; i++) {
+        if (at[i] > 15)
+            __builtin_trap(); /* the instruction would take the upper bit as a zero */
+        at[i] = from[i / 16 * 16 + at[i]];
+    }
+    return v512_load(at);
+}
+
+QNN_AVX512_INLINE void v512_four_sums_s32(v512 a, v512 b, v512 c, v512 d, int32_t sums[4])
+{
+    const v512 *all[4] = {&a, &b, &c, &d};
+    for (int j = 0; j < 4; j++) {
+        sums[j] = 0;
+        for (int i = 0; i < 16; i++)
+            sums[j] += all[j]->lane[i];
+    }
+}
+
+QNN_AVX512_INLINE v512 v512_pinned(v512 v) { return v; }
+
+#define QNN_AVX512_BITS_INLINE static inline
+
+QNN_AVX512_INLINE v512 v512_xor(v512 a, v512 b)
+{
+    for (int i = 0; i < 16; i++)
+        a.lane[i] ^= b.lane[i];
+    return a;
+}
+
+QNN_AVX512_INLINE v512 v512_spread64(const void *p)
+{
+    v512 v;
+    for (int i = 0; i < 8; i++)
+        memcpy(&v.lane[2 * i], p, 8);
+    return v;
+}
+
+QNN_AVX512_INLINE v512 v512_add_s64(v512 a, v512 b)
+{
+    int64_t left[8], right[8];
+    memcpy(left, &a, sizeof left);
+    memcpy(right, &b, sizeof right);
+    for (int i = 0; i < 8; i++)
+        left[i] += right[i];
+    return v512_load(left);
+}
+
+QNN_AVX512_INLINE int64_t v512_sum_s64(v512 a)
+{
+    int64_t lane[8], sum = 0;
+    memcpy(lane, &a, sizeof lane);
+    for (int i = 0; i < 8; i++)
+        sum += lane[i];
+    return sum;
+}
+
+QNN_AVX512_INLINE v512 v512_ones_u64(v512 a)
+{
+    uint64_t lane[8], count[8] = {0};
+    memcpy(lane, &a, sizeof lane);
+    for (int i = 0; i < 8; i++)
+        for (; lane[i]; lane[i] &= lane[i] - 1)
+            count[i]++;
+    return v512_load(count);
+}
+
+QNN_AVX512_INLINE void v512_store_as_s32(void *p, v512 a)
+{
+    int32_t half[8];
+    for (int i = 0; i < 8; i++)
+        half[i] = a.lane[2 * i];
+    memcpy(p, half, sizeof half);
+}
+
+QNN_AVX512_INLINE void v512_prefetch(const void *p) { (void)p; }
+
 #endif

@@ -14,7 +14,7 @@
 #include "qnn_arena.h"
 #include "qnn_epilogue.h"
 
-enum { QNN_PANEL = 16, QNN_TILE_ROWS = 6, QNN_DOT_ROWS = 2, QNN_DOT_COLUMNS = 4, QNN_CODE_BLOCK = 64 };
+enum { QNN_PANEL = 16, QNN_TILE_ROWS = 6, QNN_DOT_ROWS = 2, QNN_DOT_COLUMNS = 4 };
 
 /* `pairs` products of two neighbours, the first pair at rows[r] + offset, each next one `step` (of the call)
    further. */
@@ -34,10 +34,17 @@ typedef void qnn_pack_columns_fn(const void *source, int bytes, int64_t stride, 
                                  int split, int16_t *panel);
 /* n power-of-two codes of 4 bits (clause POW-1), the first in the lower half of a byte, to integer weights. */
 typedef void qnn_decode4_fn(const uint8_t *packed, int64_t n, int8_t *weights);
-/* The same sums as qnn_dots_fn with columns of 4-bit codes, decoded in registers: k is a multiple of QNN_CODE_BLOCK, n is
-   QNN_DOT_COLUMNS, and each block of a holds first the terms of even, then those of odd codes. */
-typedef void qnn_dots4_fn(const int16_t *a, int64_t a_stride, int64_t m, const uint8_t *codes, int64_t code_stride,
-                          int64_t k, int32_t *sums);
+/* sums[r][c] (rows of QNN_DOT_COLUMNS) = row r of a (1 .. rows of them) times QNN_DOT_COLUMNS columns of 4-bit codes,
+   each weight QNN_CODE_BIAS too large: what is decoded then is an unsigned byte. Each block of a holds first the terms
+   of even, then those of odd codes; 2^14 * block * blocks fits int32. */
+enum { QNN_CODE_BIAS = 64 };
+typedef struct {
+    int64_t block; /* codes of a step */
+    int64_t rows;  /* at most */
+    int64_t most_rows; /* of A; from here on decoding all codes first pays */
+    void (*dots)(const int8_t *a, int64_t a_stride, int64_t m, const uint8_t *const *columns, int64_t blocks,
+                 int32_t *sums);
+} qnn_codes;
 /* n integers of `bytes` bytes (1 or 2) to int16. */
 typedef void qnn_widen_fn(const void *source, int bytes, int64_t n, int16_t *out);
 /* out[i] = the pair (first[i], second[i]). */
@@ -65,7 +72,7 @@ typedef struct {
     qnn_requantize_rows_s64_fn *requantize_s64;
     qnn_dots_fn *dots; /* NULL: few rows are multiplied as many are */
     qnn_decode4_fn *decode4;
-    qnn_dots4_fn *dots4; /* NULL: codes are decoded first */
+    const qnn_codes *codes; /* NULL: codes are decoded first */
     const struct qnn_winograd *winograd; /* transforms of 3 x 3 convolutions (qnn_winograd.h), or NULL: not offered */
     const qnn_s8 *s8; /* NULL: int8 goes through the pairs above too */
 } qnn_isa;
@@ -73,6 +80,9 @@ typedef struct {
 const qnn_isa *qnn_isa_c(void);
 const qnn_isa *qnn_isa_amx(void);  /* these two as below, for AMX and AVX512-VNNI */
 const qnn_isa *qnn_isa_vnni(void);
+extern const qnn_codes qnn_codes_avx2;
+void qnn_decode4_avx2(const uint8_t *packed, int64_t n, int8_t *weights);
+const qnn_codes *qnn_codes_vnni(void);
 const qnn_isa *qnn_isa_avx2(void); /* NULL where the compiler has no AVX2; the caller asks the processor (qnn_cpu.h) */
 
 /* Where exact sums go: wide = int64 sums. target NULL: written as int32 (or int64 if wide), else requantised. */
@@ -123,9 +133,9 @@ int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_outp
 int qnn_gemm_few_rows(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
                       qnn_counts *counts);
 
-/* The same with b as rows of packed 4-bit codes, (k + 1) / 2 bytes each, decoded in the caches; target and bias as ever. */
-int qnn_gemm_few_rows_codes4(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
-                             qnn_counts *counts);
+/* The same with b as rows of packed 4-bit codes, (k + 1) / 2 bytes each (qnn_gemm_codes.c); sums fit int32. */
+int qnn_gemm_codes4(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
+                    qnn_counts *counts);
 /* All codes [rows][k] to int8. */
 void qnn_decode_codes4(const qnn_isa *isa, const uint8_t *packed, int64_t rows, int64_t k, int threads, int8_t *weights);
 

@@ -81,6 +81,9 @@ QNN_INLINE void qnn_dots_plain(const int16_t *a, int64_t a_stride, int64_t m, co
 /* Weights of the codes 0..15: magnitude field m gives 2^(m - 1), or 0 for m = 0; the upper bit is the sign. */
 #define QNN_WEIGHTS_OF_CODES4 0, 1, 2, 4, 8, 16, 32, 64, 0, -1, -2, -4, -8, -16, -32, -64
 
+/* The same, QNN_CODE_BIAS more: unsigned bytes, the largest of which, 128, is written as a signed one. */
+#define QNN_BIASED_WEIGHTS_OF_CODES4 64, 65, 66, 68, 72, 80, 96, -128, 64, 63, 62, 60, 56, 48, 32, 0
+
 QNN_INLINE void qnn_decode4_plain(const uint8_t *packed, int64_t n, int8_t *weights)
 {
     static const int8_t table[16] = {QNN_WEIGHTS_OF_CODES4};

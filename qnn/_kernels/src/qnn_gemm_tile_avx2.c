@@ -104,60 +104,6 @@ QNN_AVX2_INLINE void dots_of(const int m, const int16_t *a, int64_t a_stride, co
     }
 }
 
-/* Sixteen bytes, 32 codes, through a table of sixteen. */
-QNN_AVX2 static void decode4_avx2(const uint8_t *packed, int64_t n, int8_t *weights)
-{
-    const __m128i table = _mm_setr_epi8(QNN_WEIGHTS_OF_CODES4), mask = _mm_set1_epi8(15);
-    int64_t i = 0;
-    for (; i + 32 <= n; i += 32) {
-        __m128i both = _mm_loadu_si128((const __m128i *)(const void *)(packed + i / 2));
-        __m128i even = _mm_shuffle_epi8(table, _mm_and_si128(both, mask));
-        __m128i odd = _mm_shuffle_epi8(table, _mm_and_si128(_mm_srli_epi16(both, 4), mask));
-        _mm_storeu_si128((__m128i *)(void *)(weights + i), _mm_unpacklo_epi8(even, odd));
-        _mm_storeu_si128((__m128i *)(void *)(weights + i + 16), _mm_unpackhi_epi8(even, odd));
-    }
-    qnn_decode4_plain(packed + i / 2, n - i, weights + i);
-}
-
-/* m is a constant at every call. 32 bytes are 64 codes of a column: two tables of even and odd codes, as int16. */
-QNN_AVX2_INLINE void dots4_of(const int m, const int16_t *a, int64_t a_stride, const uint8_t *codes,
-                              int64_t code_stride, int64_t k, int32_t *sums)
-{
-    const __m256i table = _mm256_broadcastsi128_si256(_mm_setr_epi8(QNN_WEIGHTS_OF_CODES4));
-    const __m256i mask = _mm256_set1_epi8(15);
-    __m256i total[QNN_DOT_ROWS][QNN_DOT_COLUMNS];
-    for (int r = 0; r < m; r++)
-        for (int c = 0; c < QNN_DOT_COLUMNS; c++)
-            total[r][c] = _mm256_setzero_si256();
-    for (int64_t i = 0; i < k; i += QNN_CODE_BLOCK)
-        for (int c = 0; c < QNN_DOT_COLUMNS; c++) {
-            const uint8_t *at = codes + c * code_stride + i / 2;
-            __m256i both = load256(at), w[4];
-            _mm_prefetch((const char *)at + QNN_DOT_COLUMNS * code_stride, _MM_HINT_T0); /* the columns after these */
-            __m256i even = _mm256_shuffle_epi8(table, _mm256_and_si256(both, mask));
-            __m256i odd = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(both, 4), mask));
-            w[0] = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(even));
-            w[1] = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(even, 1));
-            w[2] = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(odd));
-            w[3] = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(odd, 1));
-            for (int r = 0; r < m; r++)
-                for (int q = 0; q < 4; q++)
-                    total[r][c] = _mm256_add_epi32(
-                        total[r][c], _mm256_madd_epi16(load256(a + r * a_stride + i + 16 * q), w[q]));
-        }
-    for (int r = 0; r < m; r++)
-        _mm_storeu_si128((__m128i *)(void *)(sums + r * QNN_DOT_COLUMNS), four_sums(total[r]));
-}
-
-QNN_AVX2 static void dots4_avx2(const int16_t *a, int64_t a_stride, int64_t m, const uint8_t *codes,
-                                int64_t code_stride, int64_t k, int32_t *sums)
-{
-    if (m == 1)
-        dots4_of(1, a, a_stride, codes, code_stride, k, sums);
-    else
-        dots4_of(QNN_DOT_ROWS, a, a_stride, codes, code_stride, k, sums);
-}
-
 QNN_AVX2 static void dots_avx2(const int16_t *a, int64_t a_stride, int64_t m, const int8_t *b, int64_t b_stride,
                                int64_t n, int64_t k, int32_t *sums)
 {
@@ -271,8 +217,8 @@ const qnn_isa *qnn_isa_avx2(void)
         .requantize_s32 = qnn_requantize_rows_s32_avx2,
         .requantize_s64 = qnn_requantize_rows_s64_avx2,
         .dots = dots_avx2,
-        .decode4 = decode4_avx2,
-        .dots4 = dots4_avx2,
+        .decode4 = qnn_decode4_avx2,
+        .codes = &qnn_codes_avx2,
         .winograd = &qnn_winograd_avx2,
     };
     return &isa;

@@ -66,6 +66,7 @@ const qnn_isa *qnn_isa_vnni(void)
     isa.s8 = qnn_s8_vnni();
     if (QNN_HAS_LANES512)
         isa.requantize_s32 = qnn_requantize_rows_s32_avx512;
+    isa.codes = qnn_codes_vnni();
     return &isa;
 }
 

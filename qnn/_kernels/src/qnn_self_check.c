@@ -98,12 +98,32 @@ static int check_weights(const qnn_isa *isa, const qnn_conv_shape *s, const memo
     return equal(m, bytes);
 }
 
+/* Packed 4-bit codes against the same weights, decoded. */
+static int check_codes(const qnn_isa *isa, int64_t rows, const memory *m)
+{
+    enum { N = 7, K = 333 };
+    const uint8_t *codes = m->b;
+    int8_t *weights = (int8_t *)m->b + MOST / 2;
+    qnn_gemm_problem p = {.a = m->a, .b = weights, .a_bytes = 1, .b_bytes = 1, .trans_b = 1, .m = rows, .n = N, .k = K};
+    fill(m->a, rows * K, 1, 7);
+    fill(m->b, N * ((K + 1) / 2), 1, 8);
+    qnn_decode_codes4(qnn_isa_c(), codes, N, K, 1, weights);
+    qnn_output plain = output_at(m->first, 4 * rows * N, N, 0), tested = output_at(m->second, 4 * rows * N, N, 0);
+    int status = qnn_gemm(qnn_isa_c(), &p, &plain, 1, 0);
+    p.b = codes;
+    if (!status)
+        status = qnn_gemm_codes4(isa, &p, &tested, 1, 0);
+    return status < 0 ? -1 : status > 0 || equal(m, 4 * rows * N); /* 1: has no version of its own */
+}
+
 int qnn_self_check(const qnn_isa *isa)
 {
     memory m = {qnn_allocate(MOST), qnn_allocate(MOST), qnn_allocate(MOST), qnn_allocate(MOST)};
     int result = m.a && m.b && m.first && m.second ? 1 : -1;
     for (size_t i = 0; result == 1 && i < sizeof PRODUCTS / sizeof *PRODUCTS; i++)
         result = check_product(isa, &PRODUCTS[i], &m);
+    for (int64_t rows = 1; result == 1 && rows < 16; rows += rows)
+        result = check_codes(isa, 2 * rows - 1, &m);
     for (size_t i = 0; result == 1 && i < sizeof SHAPES / sizeof *SHAPES; i++) {
         result = check_forward(isa, &SHAPES[i], &m, 0);
         result = result == 1 ? check_forward(isa, &SHAPES[i], &m, 1) : result;

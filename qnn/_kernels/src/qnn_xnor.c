@@ -1,74 +1,34 @@
-/* Products of +-1 vectors as popcounts, bit planes, packing: k - 2 * popcount(a xor b) over the true length (BIN-1 to
-   BIN-5). */
+/* Products of +-1 vectors as counts of differing bits, k - 2 * ones(a xor b) over the true length (BIN-3, BIN-4), and
+ * of uint8 by +-1 over bit planes (BIN-5): blocks of rows of a against panels of rows of b. */
 #include "qnn_xnor.h"
 
 #include "qnn_arena.h"
 #include "qnn_blocks.h"
 
-static inline int popcount(uint64_t v)
-{
-    v -= v >> 1 & 0x5555555555555555u;
-    v = (v & 0x3333333333333333u) + (v >> 2 & 0x3333333333333333u);
-    v = (v + (v >> 4)) & 0x0F0F0F0F0F0F0F0Fu;
-    return (int)(v * 0x0101010101010101u >> 56);
-}
-
-int64_t qnn_popcount_xor(const uint64_t *a, const uint64_t *b, int64_t n)
-{
-    int64_t count = 0;
-    for (int64_t i = 0; i < n; i++)
-        count += popcount(a[i] ^ b[i]);
-    return count;
-}
-
-int64_t qnn_popcount_and(const uint64_t *a, const uint64_t *b, int64_t n)
-{
-    int64_t count = 0;
-    for (int64_t i = 0; i < n; i++)
-        count += popcount(a[i] & b[i]);
-    return count;
-}
-
-/* Whether x >= 0, from the bits of a float32: -0 counts as +1, and NaN is reported. */
-static inline unsigned float_sign(const float *x, int64_t *nan)
-{
-    uint32_t bits;
-    memcpy(&bits, x, sizeof bits);
-    *nan |= (bits & 0x7FFFFFFFu) > 0x7F800000u;
-    return !(bits >> 31) || bits == 0x80000000u;
-}
-
-int64_t qnn_pack_row(const void *x, int type, int64_t n, uint64_t *words)
-{
-    int64_t nan = 0;
-    for (int64_t w = 0; w < qnn_words(n); w++) {
-        uint64_t word = 0;
-        for (int64_t i = 64 * w; i < n && i < 64 * w + 64; i++) {
-            unsigned bit = type == QNN_PACK_S8    ? ((const int8_t *)x)[i] >= 0
-                           : type == QNN_PACK_S16 ? ((const int16_t *)x)[i] >= 0
-                           : type == QNN_PACK_S32 ? ((const int32_t *)x)[i] >= 0
-                                                  : float_sign((const float *)x + i, &nan);
-            word |= (uint64_t)bit << i % 64;
-        }
-        words[w] = word;
-    }
-    return nan;
-}
+enum {
+    ITEMS = 32,       /* rows of the result in a block, */
+    PLANE_ITEMS = 4,  /* and where each of them is eight rows of bits */
+    COLUMNS = 64,     /* of the result that are counted together */
+    SMALL = 1 << 20   /* bits that are not worth a second thread */
+};
 
 typedef struct {
-    const qnn_window *window;
+    const qnn_bits *bits;
+    const qnn_window *window; /* of a convolution, or NULL */
     const uint64_t *a, *b;
-    const void *x;
-    int type, avx2;
-    int64_t rows, k, words, pixel_words; /* rows of b; true bits of a row; words of a row; words of a pixel */
-    uint64_t fill;
-    uint64_t *scratch; /* per worker */
-    int64_t scratch_words;
+    const uint8_t *x;                     /* instead of a: rows of bit planes are made of it */
+    int64_t items, columns;               /* rows of the result and of b */
+    int64_t k, words, pixel_words;        /* true bits and words of a row; words of a pixel */
+    uint64_t fill;                        /* of padded pixels */
+    int64_t grain, rows;                  /* items of a block, and rows of bits */
+    int64_t row_blocks, column_blocks;
+    char *panels;                         /* all of b, or NULL: counted straight from b */
+    char *scratch;                        /* per worker: rows, prepared rows, counts */
+    int64_t scratch_bytes, prepared_at, counts_at;
     int32_t *y;
-    uint64_t *packed;
 } job;
 
-typedef int64_t popcount_fn(const uint64_t *, const uint64_t *, int64_t);
+static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* The words under a window, bits past the channels cleared. */
 static void gather(const job *j, int64_t pixel, uint64_t *row)
@@ -85,126 +45,209 @@ static void gather(const job *j, int64_t pixel, uint64_t *row)
         }
 }
 
-static void xnor_block(void *context, int64_t begin, int64_t end, int worker)
+/* Byte p of the result has the bits p of eight bytes: three rounds that swap ever larger blocks across the diagonal. */
+static inline uint64_t turn_8x8(uint64_t v)
 {
-    const qnn_blocks *blocks = context;
-    const job *j = blocks->context;
-    popcount_fn *count = j->avx2 ? qnn_popcount_xor_avx2 : qnn_popcount_xor;
-    uint64_t *row = j->scratch + worker * j->scratch_words;
-    int64_t to = end * blocks->grain < blocks->items ? end * blocks->grain : blocks->items;
-    for (int64_t r = begin * blocks->grain; r < to; r++) {
-        if (j->window)
-            gather(j, r, row);
-        else {
-            memcpy(row, j->a + r * j->words, (size_t)j->words * sizeof *row);
-            row[j->words - 1] &= qnn_last_mask(j->k);
-        }
-        for (int64_t n = 0; n < j->rows; n++)
-            j->y[r * j->rows + n] = (int32_t)(j->k - 2 * count(row, j->b + n * j->words, j->words));
+    uint64_t t = (v ^ v >> 7) & 0x00AA00AA00AA00AAu;
+    v ^= t ^ t << 7;
+    t = (v ^ v >> 14) & 0x0000CCCC0000CCCCu;
+    v ^= t ^ t << 14;
+    t = (v ^ v >> 28) & 0x00000000F0F0F0F0u;
+    return v ^ t ^ t << 28;
+}
+
+/* The eight bit planes of a row, one behind the other; bits past k are 0. */
+static void split_planes(const job *j, const uint8_t *x, uint64_t *planes)
+{
+    memset(planes, 0, (size_t)(8 * j->words) * sizeof *planes);
+    for (int64_t i = 0; i < j->k; i += 8) {
+        uint64_t eight = 0;
+        for (int64_t e = 0; e < 8 && i + e < j->k; e++)
+            eight |= (uint64_t)x[i + e] << 8 * e;
+        eight = turn_8x8(eight);
+        for (int64_t p = 0; p < 8; p++)
+            planes[p * j->words + i / 64] |= (eight >> 8 * p & 255) << i % 64;
     }
 }
 
-/* b with the pad bits of every pixel's (or row's) last word cleared; NULL without memory. */
-static uint64_t *masked_copy(const uint64_t *b, int64_t words, int64_t every, uint64_t mask)
+/* The rows of bits of items first .. first+count-1; those of planes end with one of zeros, which counts the ones of b.
+   Returns their number. */
+static int64_t make_rows(const job *j, int64_t first, int64_t count, uint64_t *rows)
 {
-    uint64_t *copy = qnn_allocate((int64_t)((size_t)words * sizeof *copy + 1));
-    if (copy)
-        for (int64_t i = 0; i < words; i++)
-            copy[i] = i % every == every - 1 ? b[i] & mask : b[i];
-    return copy;
+    for (int64_t i = 0; i < count; i++) {
+        uint64_t *row = rows + i * (j->x ? 8 : 1) * j->words;
+        if (j->x)
+            split_planes(j, j->x + (first + i) * j->k, row);
+        else if (j->window)
+            gather(j, first + i, row);
+        else {
+            memcpy(row, j->a + (first + i) * j->words, (size_t)j->words * sizeof *row);
+            row[j->words - 1] &= qnn_last_mask(j->k);
+        }
+    }
+    if (!j->x)
+        return count;
+    memset(rows + 8 * count * j->words, 0, (size_t)j->words * sizeof *rows);
+    return 8 * count + 1;
 }
 
-/* Runs `block` over `items` rows of the result with `words` words of scratch a worker. */
-static int run(job *j, int64_t items, int64_t words, qnn_how how, qnn_task *block)
+/* counts[r][0 .. COLUMNS-1] of columns first .. first+n-1. */
+static void count_ones(const job *j, const uint64_t *rows, const uint8_t *prepared, int64_t count, int64_t first,
+                       int64_t n, int32_t *counts)
 {
-    int64_t grain = (1 << 16) / (j->rows * j->words + 1) + 1, count = (items + grain - 1) / grain;
-    int threads = how.threads < QNN_WORKERS ? how.threads : QNN_WORKERS, workers = qnn_workers(count, threads);
-    j->scratch_words = words + 8;
-    j->scratch = qnn_allocate((int64_t)((size_t)workers * (size_t)j->scratch_words * sizeof *j->scratch));
-    if (!j->scratch)
-        return 1;
-    qnn_blocks blocks = {0, j, items, grain, 0};
-    qnn_parallel(count, workers, block, &blocks);
+    const qnn_bits *bits = j->bits;
+    if (!j->panels) {
+        bits->dots(rows, j->words, count, j->b + first * j->words, j->words, n, j->words, counts, COLUMNS);
+        return;
+    }
+    for (int64_t c = 0; c < n; c += bits->panel)
+        bits->multiply(prepared, j->words * bits->expansion, count, j->panels + (first + c) * j->words * 8,
+                       j->words, counts + c, COLUMNS);
+}
+
+/* Rows of the result from the counts, modulo 2^32, which is exact for what fits int32. Set pad bits of b differ from
+   the cleared ones of a, and do not count. */
+static void finish(const job *j, int64_t item, int64_t count, int64_t first, int64_t n, const int32_t *counts)
+{
+    uint32_t all[COLUMNS];
+    for (int64_t c = 0; c < n && !j->x; c++) {
+        const uint64_t *last = j->b + (first + c + 1) * j->words - 1;
+        all[c] = (uint32_t)j->k;
+        if (!j->window && j->k % 64)
+            all[c] += 2 * (uint32_t)qnn_ones(*last & ~qnn_last_mask(j->k));
+    }
+    for (int64_t i = 0; i < count; i++) {
+        int32_t *y = j->y + (item + i) * j->columns + first;
+        for (int64_t c = 0; c < n && !j->x; c++)
+            y[c] = (int32_t)(all[c] - 2 * (uint32_t)counts[i * COLUMNS + c]);
+        for (int64_t c = 0; c < n && j->x; c++) { /* 2 * ones(p and w) - ones(p) = ones(w) - ones(p xor w) */
+            uint32_t sum = 255 * (uint32_t)counts[8 * count * COLUMNS + c];
+            for (int64_t p = 0; p < 8; p++)
+                sum -= (uint32_t)counts[(8 * i + p) * COLUMNS + c] << p;
+            y[c] = (int32_t)sum;
+        }
+    }
+}
+
+static void do_block(void *context, int64_t begin, int64_t end, int worker)
+{
+    const job *j = context;
+    char *scratch = j->scratch + worker * j->scratch_bytes;
+    uint64_t *rows = (uint64_t *)(void *)scratch;
+    uint8_t *prepared = (uint8_t *)scratch + j->prepared_at;
+    int32_t *counts = (int32_t *)(void *)(scratch + j->counts_at);
+    int64_t item = begin % j->row_blocks * j->grain, items = smaller(j->grain, j->items - item);
+    int64_t groups = (j->columns + COLUMNS - 1) / COLUMNS, block = begin / j->row_blocks;
+    int64_t from = block * groups / j->column_blocks, to = (block + 1) * groups / j->column_blocks;
+    int64_t count = make_rows(j, item, items, rows);
+    (void)end;
+    for (int64_t r = 0; j->panels && r < count; r++)
+        j->bits->prepare(rows + r * j->words, j->words, prepared + r * j->words * j->bits->expansion);
+    for (int64_t g = from; g < to; g++) {
+        int64_t n = smaller(COLUMNS, j->columns - g * COLUMNS);
+        count_ones(j, rows, prepared, count, g * COLUMNS, n, counts);
+        finish(j, item, items, g * COLUMNS, n, counts);
+    }
+}
+
+static void pack_panel(void *context, int64_t begin, int64_t end, int worker)
+{
+    const job *j = context;
+    int64_t first = begin * j->bits->panel;
+    (void)end;
+    (void)worker;
+    j->bits->pack(j->b + first * j->words, j->words, smaller(j->bits->panel, j->columns - first), j->words,
+                  j->panels + first * j->words * 8);
+}
+
+static void dots_c(const uint64_t *a, int64_t a_stride, int64_t rows, const uint64_t *b, int64_t b_stride,
+                   int64_t columns, int64_t words, int32_t *counts, int64_t counts_stride)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++) {
+            int64_t count = 0;
+            for (int64_t i = 0; i < words; i++)
+                count += qnn_ones(a[r * a_stride + i] ^ b[c * b_stride + i]);
+            counts[r * counts_stride + c] = (int32_t)count;
+        }
+}
+
+static const qnn_bits *bits_of(qnn_how how)
+{
+    static const qnn_bits plain = {.dots = dots_c};
+    const qnn_bits *found = how.avx512 ? qnn_bits_avx512() : how.avx2 ? qnn_bits_avx2() : 0;
+    return found ? found : &plain;
+}
+
+/* Runs the job; returns 1 without memory. */
+static int run(job *j, qnn_how how)
+{
+    int64_t groups = (j->columns + COLUMNS - 1) / COLUMNS, planes = j->x ? 8 : 1;
+    int threads = how.threads < QNN_WORKERS ? how.threads : QNN_WORKERS;
+    if (j->items == 0 || j->columns == 0)
+        return 0;
+    if (j->items * planes <= SMALL / j->columns / j->words / 64)
+        threads = 1;
+    j->bits = bits_of(how);
+    j->grain = smaller(j->items, j->x ? PLANE_ITEMS : ITEMS);
+    j->rows = j->grain * planes + (j->x ? 1 : 0);
+    j->row_blocks = (j->items + j->grain - 1) / j->grain;
+    j->column_blocks = threads == 1 ? 1 : smaller(groups, (4 * (int64_t)threads + j->row_blocks - 1) / j->row_blocks);
+    int64_t blocks = j->row_blocks * j->column_blocks, workers = qnn_workers(blocks, threads);
+    int packs = j->bits->least_rows && j->items * planes >= j->bits->least_rows;
+    j->prepared_at = j->rows * j->words * 8;
+    j->counts_at = j->prepared_at + (packs ? (j->rows * j->words * j->bits->expansion + 63) / 64 * 64 : 0);
+    j->scratch_bytes = (j->counts_at + j->rows * COLUMNS * 4 + 63) / 64 * 64;
+    j->scratch = qnn_allocate(workers * j->scratch_bytes);
+    if (packs)
+        j->panels = qnn_allocate(groups * COLUMNS * j->words * 8);
+    int done = j->scratch && (j->panels || !packs);
+    if (done && packs)
+        qnn_parallel((j->columns + j->bits->panel - 1) / j->bits->panel, threads, pack_panel, j);
+    if (done)
+        qnn_parallel(blocks, (int)workers, do_block, j);
     qnn_release(j->scratch);
-    return 0;
+    qnn_release(j->panels);
+    return !done;
 }
 
 int qnn_xnor_gemm(const uint64_t *a, const uint64_t *b, int64_t m, int64_t n, int64_t k, qnn_how how, int32_t *y)
 {
-    int64_t words = qnn_words(k);
-    if (k == 0) {
+    job j = {.a = a, .b = b, .items = m, .columns = n, .k = k, .words = qnn_words(k), .y = y};
+    if (k == 0)
         memset(y, 0, (size_t)(m * n) * sizeof *y);
-        return 0;
-    }
-    uint64_t *weights = masked_copy(b, n * words, words, qnn_last_mask(k));
-    job j = {.a = a, .b = weights, .avx2 = how.avx2, .rows = n, .k = k, .words = words, .y = y};
-    int failed = !weights || run(&j, m, words, how, xnor_block);
-    qnn_release(weights);
-    return failed;
+    return k == 0 ? 0 : run(&j, how);
 }
 
 int qnn_xnor_conv2d(const qnn_window *window, const uint64_t *x, const uint64_t *w, int pad, qnn_how how, int32_t *y)
 {
-    int64_t pixel = qnn_words(window->channels), words = window->kh * window->kw * pixel;
-    uint64_t *weights = masked_copy(w, window->filters * words, pixel, qnn_last_mask(window->channels));
+    int64_t pixel = qnn_words(window->channels), taps = window->kh * window->kw, words = taps * pixel;
+    uint64_t *masked = 0;
+    if (window->channels % 64) { /* a copy without the pad bits, which every pixel has */
+        int64_t all = window->filters * words;
+        masked = qnn_allocate((int64_t)((size_t)all * sizeof *masked + 1));
+        for (int64_t i = 0; masked && i < all; i++)
+            masked[i] = i % pixel == pixel - 1 ? w[i] & qnn_last_mask(window->channels) : w[i];
+        if (!masked)
+            return 1;
+    }
     job j = {.window = window,
              .a = x,
-             .b = weights,
-             .avx2 = how.avx2,
-             .rows = window->filters,
-             .k = window->kh * window->kw * window->channels,
+             .b = masked ? masked : w,
+             .items = window->images * window->oh * window->ow,
+             .columns = window->filters,
+             .k = taps * window->channels,
              .words = words,
              .pixel_words = pixel,
              .fill = pad ? ~(uint64_t)0 : 0,
              .y = y};
-    int failed = !weights || run(&j, window->images * window->oh * window->ow, words, how, xnor_block);
-    qnn_release(weights);
+    int failed = run(&j, how);
+    qnn_release(masked);
     return failed;
-}
-
-/* y = sum over planes p of 2^p * (2 * popcount(plane and w) - popcount(plane)); at most 255 * k, below 2^31. */
-static void bitplane_block(void *context, int64_t begin, int64_t end, int worker)
-{
-    const qnn_blocks *blocks = context;
-    const job *j = blocks->context;
-    popcount_fn *count = j->avx2 ? qnn_popcount_and_avx2 : qnn_popcount_and;
-    uint64_t *planes = j->scratch + worker * j->scratch_words;
-    int64_t to = end * blocks->grain < blocks->items ? end * blocks->grain : blocks->items;
-    for (int64_t r = begin * blocks->grain; r < to; r++) {
-        const uint8_t *x = (const uint8_t *)j->x + r * j->k;
-        int64_t total = 0;
-        memset(planes, 0, (size_t)(8 * j->words) * sizeof *planes);
-        for (int64_t i = 0; i < j->k; i++) {
-            total += x[i];
-            for (int p = 0; p < 8; p++)
-                planes[p * j->words + i / 64] |= (uint64_t)(x[i] >> p & 1) << i % 64;
-        }
-        for (int64_t n = 0; n < j->rows; n++) {
-            int64_t both = 0;
-            for (int p = 0; p < 8; p++)
-                both += count(planes + p * j->words, j->b + n * j->words, j->words) << p;
-            j->y[r * j->rows + n] = (int32_t)(2 * both - total);
-        }
-    }
 }
 
 int qnn_bitplane_gemm(const uint8_t *x, const uint64_t *w, int64_t m, int64_t n, int64_t k, qnn_how how, int32_t *y)
 {
-    job j = {.x = x, .b = w, .avx2 = how.avx2, .rows = n, .k = k, .words = qnn_words(k), .y = y};
-    return run(&j, m, 8 * j.words, how, bitplane_block);
-}
-
-static void pack_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
-{
-    const job *j = context;
-    int64_t size = j->type == QNN_PACK_F32 ? 4 : j->type;
-    for (int64_t r = begin; r < end; r++)
-        tally->bad += (j->avx2 ? qnn_pack_row_avx2 : qnn_pack_row)((const char *)j->x + r * j->k * size, j->type, j->k,
-                                                                   j->packed + r * j->words);
-}
-
-int64_t qnn_pack_bits(const void *x, int type, int64_t rows, int64_t k, qnn_how how, uint64_t *words)
-{
-    job j = {.x = x, .type = type, .avx2 = how.avx2, .k = k, .words = qnn_words(k), .packed = words};
-    return qnn_run_blocks(rows, qnn_row_grain(k), how, pack_block, &j).bad;
+    job j = {.x = x, .b = w, .items = m, .columns = n, .k = k, .words = qnn_words(k), .y = y};
+    return run(&j, how);
 }
