@@ -279,8 +279,9 @@ def logquant(b: int = 4, a: int = 8, g: int = 8, *, exempt: str = "none") -> Rec
 
     Notes
     -----
-    The levels of ``nbq(form="ste", thresholds="log", relative=False)``. Bit-exactness: clauses WGT-1 and WGT-2 and
-    those of ``dfp``.
+    LogQuant clips AP2 to a range of scales and keeps 0; here the range is that of b-bit codes, and what lies below it
+    becomes 0. The levels of ``nbq(form="ste", thresholds="log", relative=False)``.
+    Bit-exactness: clauses WGT-1 and WGT-2 and those of ``dfp``.
     """
     name = _name("logquant", {"b": b, "a": a, "g": g}, {"exempt": (exempt, "none")})
     exponent, width = _at_least_two("b", b)
