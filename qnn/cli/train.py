@@ -57,7 +57,7 @@ def setting_flags(function: Callable[..., None]) -> Callable[..., None]:
             function = click.option(*names, default=None, help=words)(function)
         else:
             kind, metavar = KINDS[type(field.default)]
-            metavar = {"data": "NAME|PATH", "out": "DIR"}.get(field.name, metavar)
+            metavar = {"data": "NAME|PATH", "init": "RUN", "out": "DIR"}.get(field.name, metavar)
             function = click.option(*names, type=kind, default=None, metavar=metavar, help=words + shown)(function)
     return function
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from qnn.errors import FreezeError
 from qnn.inference.frozen import FrozenModel, Port, Step, Value
-from qnn.inference.lower import Node, lower
+from qnn.inference.lower import PRODUCTS, Node, lower
 from qnn.nn import ImageInput, Module
 from qnn.numerics import Rounding
 from qnn.operation import no_grad, trace
@@ -20,7 +20,7 @@ from qnn.tensor import Tensor
 _FORWARD = ("input", "activation")  # roles whose sites round what depends on the input
 
 
-def freeze(model: Module, example: Any) -> FrozenModel:
+def freeze(model: Module, example: Any, products: str = "auto") -> FrozenModel:
     """Turn a network of an integer recipe into a list of kernel calls with the same bits as its evaluation mode.
 
     One evaluation is recorded. Exponents, weights and statistics become constants; runs of layers that work element by
@@ -34,6 +34,11 @@ def freeze(model: Module, example: Any) -> FrozenModel:
     example : uint8 array, float32 array or Tensor [N, ...]
         One input or more, of the kind and shape that the network takes; N at least 1.
 
+    products : {"auto", "multiply", "shift"}
+        What multiplies in layers with weights. "multiply" takes integer products, and so does "auto"; "shift" takes
+        codes, shifts and additions wherever all weights of a layer are 0 or plus or minus powers of two that some code
+        of 2 to 5 bits can say, as those of :func:`qnn.recipes.nbq` are. The bits are the same.
+
     Returns
     -------
     FrozenModel
@@ -44,12 +49,14 @@ def freeze(model: Module, example: Any) -> FrozenModel:
     qnn.errors.FreezeError
         If the bits of the network depend on the batch: layers in float32, noise on the way forward, or sites that have
         seen no data and would take their exponent from it; or if the frozen form does not repeat the network's outputs
-        (a layer that takes decisions of its own in Python).
+        (a layer that takes decisions of its own in Python); or if no layer can take the products asked for.
+    ValueError
+        If the example is empty or ``products`` unknown.
 
     Notes
     -----
-    Bit-exactness: clause LAY-11 and those of the operations; compared with the network on the example before it is
-    returned.
+    Bit-exactness: clauses LAY-11, WGT-11 and those of the operations; compared with the network on the example before
+    it is returned.
 
     Examples
     --------
@@ -71,12 +78,14 @@ def freeze(model: Module, example: Any) -> FrozenModel:
         raise ValueError(
             f"got an example of shape {given.shape}; it must be [N, ...] with N at least 1: pass one input"
         )
+    if products not in PRODUCTS:
+        raise ValueError(f"got products={products!r}; allowed are {', '.join(PRODUCTS)}")
     _check_sites(model)
     was_training = model.training
     model.eval()
     try:
         with no_grad():
-            frozen = _freeze(model, given)
+            frozen = _freeze(model, given, products)
             _compare(model, frozen, given)
     finally:
         model.train(was_training)
@@ -105,11 +114,16 @@ def _check_sites(model: Module) -> None:
         )
 
 
-def _freeze(model: Module, example: Any) -> FrozenModel:
+def _freeze(model: Module, example: Any, products: str) -> FrozenModel:
     nodes, constants, source, result, slots = _record(model, example)
     uses = Counter(port.slot for node in nodes for port in node.inputs)
     uses[result.slot] += 1
-    steps = lower(nodes, uses)
+    steps = lower(nodes, uses, products)
+    if products == "shift" and not any(step.names[0].startswith("shift_") for step in steps):
+        raise FreezeError(
+            "got products='shift' for a network none of whose layers has power-of-two weights; train it with a recipe "
+            "such as nbq, or leave products out"
+        )
     return FrozenModel(
         _with_ends(steps, {source.slot, result.slot} | constants.keys()), constants, source, result, slots
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qnn import _kernels
 from qnn.inference.frozen import Port, Step, Value
+from qnn.inference.shift import shift_product
 from qnn.nn import ImageInput
 from qnn.numerics import align_bias, int_limits
 from qnn.ops.activation import HardtanhInteger, ReluInteger
@@ -37,7 +38,7 @@ class Node:
     output: Port
 
 
-def lower(nodes: Sequence[Node], uses: Mapping[int, int]) -> list[Step]:
+def lower(nodes: Sequence[Node], uses: Mapping[int, int], products: str = "auto") -> list[Step]:
     """Steps that compute what the nodes compute, in the same order.
 
     Parameters
@@ -46,6 +47,8 @@ def lower(nodes: Sequence[Node], uses: Mapping[int, int]) -> list[Step]:
         In order of execution.
     uses : mapping of int to int
         How often each slot is taken; what is taken once may vanish inside of a step.
+    products : str
+        Which kernels multiply, where they can: a key of :data:`PRODUCTS`.
     """
     follower = {port.slot: node for node in nodes for port in node.inputs if uses[port.slot] == 1}
     steps: list[Step] = []
@@ -58,6 +61,9 @@ def lower(nodes: Sequence[Node], uses: Mapping[int, int]) -> list[Step]:
             chain.append(after)  # type: ignore[arg-type]
         if _is_per_channel(node) and not all(isinstance(member.operation, ReluInteger) for member in chain):
             run, inputs = _through_table(chain), node.inputs[:1]
+        elif (special := PRODUCTS[products](node.operation, node.inputs[0].exponent or 0)) is not None:
+            chain, inputs = [replace(node, name=f"{products}_{node.name}")], node.inputs
+            run = special
         else:
             chain, inputs = [node], node.inputs
             run = _run(node)
@@ -169,4 +175,12 @@ _RULES: dict[type, Callable[[Any, Node], Run | None]] = {
 }
 
 
-__all__ = ["Node", "lower"]
+PRODUCTS: dict[str, Callable[[Any, int], Run | None]] = {
+    "auto": lambda operation, exponent: None,
+    "multiply": lambda operation, exponent: None,
+    "shift": shift_product,
+}
+"""Special kernels for an operation at an exponent of its input, by what :func:`qnn.inference.freeze` is asked for."""
+
+
+__all__ = ["PRODUCTS", "Node", "lower"]

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from qnn.nn.activation import ACTIVATIONS, Dropout, Hardtanh, QuantizedActivation, Relu, Sign, activation
+from qnn.nn.activation import (
+    ACTIVATIONS,
+    Dropout,
+    Hardtanh,
+    QuantizedActivation,
+    Relu,
+    Sign,
+    StaircaseActivation,
+    activation,
+)
 from qnn.nn.initialize import initialize
 from qnn.nn.losses import CrossEntropyLoss, SquareHingeLoss
 from qnn.nn.module import Module, Sequential
@@ -12,6 +21,7 @@ from qnn.nn.run import Run, prepare
 from qnn.nn.source import Dequantize, ImageInput, Quantize
 from qnn.nn.structure import Add, Concat, Flatten, PadShortcut
 from qnn.nn.summary import Summary, summarize
+from qnn.nn.transfer import transfer
 from qnn.nn.weighted import Conv2d, Linear
 
 __all__ = [
@@ -42,10 +52,12 @@ __all__ = [
     "Sequential",
     "Sign",
     "SquareHingeLoss",
+    "StaircaseActivation",
     "Summary",
     "activation",
     "initialize",
     "normalization",
     "prepare",
     "summarize",
+    "transfer",
 ]

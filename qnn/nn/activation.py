@@ -8,6 +8,7 @@ from qnn.nn.module import Module
 from qnn.numerics import (
     dropout_kept,
     dropout_mask,
+    staircase_slope,
 )
 from qnn.ops.activation import (
     ClippedInteger,
@@ -16,6 +17,7 @@ from qnn.ops.activation import (
     ReluFloat,
     ReluInteger,
     SignInteger,
+    StaircaseInteger,
 )
 from qnn.ops.dropout import DropoutFloat, DropoutInteger
 from qnn.quantizer import Clock, Quantizer
@@ -62,11 +64,31 @@ class QuantizedActivation(Module):
         return self.run(ClippedInteger(self.activation), x)
 
 
+class StaircaseActivation(Module):
+    """Power-of-two levels with the thresholds of the recipe's ``staircase``; the gradient is lambda times the one that
+    arrives where -1 <= x <= 1 (n-BQ-NN paper, section III-E)."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        if recipe.staircase is None:
+            raise ValueError(f"recipe {recipe.name!r} has no `staircase`; this layer needs its levels: give it one")
+        self.staircase = recipe.staircase
+        self.gradient = self.recipe.site("gradient")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.wants_integers(x):
+            raise TypeError(f"got float32 as input of {self.label}; it gives integers: take an integer recipe")
+        chosen = self.staircase
+        slope = staircase_slope(chosen.bits, chosen.slope)
+        return self.run(StaircaseInteger(chosen.bits, chosen.thresholds, slope, self.gradient), x)
+
+
 ACTIVATIONS: dict[str, Callable[[Recipe], Module]] = {
     "relu": Relu,
     "hardtanh": Hardtanh,
     "sign": Sign,
     "quantized": QuantizedActivation,
+    "staircase": StaircaseActivation,
 }
 """What a recipe's ``activation_layer`` may name."""
 
@@ -128,4 +150,13 @@ class Dropout(Module):
         return self.run(DropoutFloat(keep, self.kept), x)
 
 
-__all__ = ["ACTIVATIONS", "Dropout", "Hardtanh", "QuantizedActivation", "Relu", "Sign", "activation"]
+__all__ = [
+    "ACTIVATIONS",
+    "Dropout",
+    "Hardtanh",
+    "QuantizedActivation",
+    "Relu",
+    "Sign",
+    "StaircaseActivation",
+    "activation",
+]

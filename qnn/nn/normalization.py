@@ -75,7 +75,7 @@ class Scale(Module):
         self.gamma = Parameter(np.ones(channels, np.float32), decay=False)
         self.beta = Parameter(np.zeros(channels, np.float32), decay=False)
         if self.recipe.is_integer:
-            self.weight_site = self.recipe.site("weight")
+            self.weight_site = self.recipe.factor_site()
             self.bias_site = self.recipe.site("bias")
             self.activation = self.recipe.site("activation")
             self.gradient = self.recipe.site("gradient")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.numerics import DFP, hardtanh_grad, hardtanh_limits, sign
+from qnn.numerics import DFP, hardtanh_grad, hardtanh_limits, level_format, sign, staircase, staircase_grad
 from qnn.operation import Operation, register
 from qnn.quantizer import Quantizer
 
@@ -98,3 +99,23 @@ class ClippedInteger(Operation):
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)
         return (DFP(passed, gradient.exponent, gradient.bits),)
+
+
+class StaircaseInteger(Operation):
+    """Levels by thresholds, exactly; the gradient times lambda where -1 <= x <= 1, rounded once (clause WGT-10)."""
+
+    name = "staircase"
+
+    def __init__(
+        self, bits: int, thresholds: str | Sequence[float], slope: tuple[int, int], gradient: Quantizer
+    ) -> None:
+        self.bits, self.thresholds, self.slope, self.gradient = bits, thresholds, slope, gradient
+
+    def forward(self, x: DFP) -> DFP:
+        self.x = x
+        return DFP(staircase(x.ints, x.exponent, self.bits, self.thresholds), *level_format(self.bits))
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        numerator, exponent = self.slope
+        exact = staircase_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits, numerator)
+        return (self.gradient.requantize(exact, gradient.exponent + exponent),)

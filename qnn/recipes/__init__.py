@@ -1,5 +1,5 @@
-"""Recipes: ``fp32``, ``dfp8`` (the DFP paper) and ``dfp(...)`` in general; ``parse`` reads a name from a file or a
-flag."""
+"""Recipes: ``fp32``, ``dfp8`` (the DFP paper), ``dfp(...)`` in general, weights of a few levels; ``parse`` reads a name
+from a file or a flag."""
 
 from __future__ import annotations
 
@@ -11,9 +11,18 @@ from typing import Any
 from qnn.errors import ConfigError
 from qnn.quantizer import Format, Quantizer
 from qnn.recipes.dfp import dfp, dfp8, fp32
-from qnn.recipes.recipe import Recipe
+from qnn.recipes.levels import deepshift, logquant, nbq, ternary
+from qnn.recipes.recipe import Recipe, Staircase
 
-BUILDERS: dict[str, Callable[..., Recipe]] = {"fp32": fp32, "dfp8": dfp8, "dfp": dfp}
+BUILDERS: dict[str, Callable[..., Recipe]] = {
+    "fp32": fp32,
+    "dfp8": dfp8,
+    "dfp": dfp,
+    "nbq": nbq,
+    "ternary": ternary,
+    "deepshift": deepshift,
+    "logquant": logquant,
+}
 """Recipes by name; each takes arguments with defaults."""
 
 
@@ -70,11 +79,32 @@ def _arguments(inside: str, text: str) -> dict[str, Any]:
             values[item.arg] = item.value.id
         elif isinstance(item.value, ast.Constant):
             values[item.arg] = item.value.value
+        elif isinstance(item.value, ast.Tuple) and all(_is_number(part) for part in item.value.elts):
+            values[item.arg] = tuple(part.value for part in item.value.elts)  # type: ignore[attr-defined]
         else:
             raise ConfigError(
-                f"got recipe {text!r}; the value of {item.arg!r} must be a number, a name, True, False or None"
+                f"got recipe {text!r}; the value of {item.arg!r} must be a number, a name, True, False, "
+                "None, or numbers in brackets"
             )
     return values
 
 
-__all__ = ["Format", "Quantizer", "Recipe", "dfp", "dfp8", "fp32", "names", "parse"]
+def _is_number(part: ast.expr) -> bool:
+    return isinstance(part, ast.Constant) and type(part.value) in (int, float)
+
+
+__all__ = [
+    "Format",
+    "Quantizer",
+    "Recipe",
+    "Staircase",
+    "deepshift",
+    "dfp",
+    "dfp8",
+    "fp32",
+    "logquant",
+    "names",
+    "nbq",
+    "parse",
+    "ternary",
+]

@@ -4,8 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from qnn.numerics import level_thresholds, staircase_slope
 from qnn.quantizer import Format, Quantizer
 from qnn.weights import WeightRule
+
+
+@dataclass(frozen=True)
+class Staircase:
+    """Levels of activations (clause WGT-10).
+
+    Parameters
+    ----------
+    bits : int
+        1 to 5, as for weights.
+    thresholds : str or tuple of float
+        As :func:`qnn.numerics.level_thresholds` takes them; they are absolute.
+    slope : {"printed", "derived"}
+        Reading of the gradient's lambda: the n-BQ-NN paper prints another sum than its derivation gives.
+    """
+
+    bits: int = 1
+    thresholds: str | tuple[float, ...] = "nearest"
+    slope: str = "printed"
+
+    def __post_init__(self) -> None:
+        level_thresholds(self.bits, self.thresholds)
+        staircase_slope(self.bits, self.slope)
+
+    def __str__(self) -> str:
+        return f"{self.bits} bits, {self.slope} slope" + (f", {self.thresholds}" if self.bits > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -45,6 +72,10 @@ class Recipe:
         What the recipe's paper trains with; ``qnn train`` takes it.
     first, last : Recipe or None
         Recipes of the first and last layer with weights, where they differ.
+    factor : Format or None
+        Of the factors of batch normalisation, where it is not `weight`: a grid of levels is too coarse for them.
+    staircase : Staircase or None
+        Levels of the activation layer "staircase".
     """
 
     name: str
@@ -67,6 +98,8 @@ class Recipe:
     loss: str = "cross_entropy"
     first: Recipe | None = None
     last: Recipe | None = None
+    factor: Format | None = None
+    staircase: Staircase | None = None
 
     def __post_init__(self) -> None:
         given = [f is not None for f in (self.input, self.weight, self.bias, self.activation, self.gradient)]
@@ -105,6 +138,10 @@ class Recipe:
         """A new site for the result of a layer with weights."""
         return Quantizer("activation", self.product) if self.product is not None else self.site("activation")
 
+    def factor_site(self) -> Quantizer:
+        """A new site for the factors of batch normalisation."""
+        return Quantizer("weight", self.factor) if self.factor is not None else self.site("weight")
+
     def first_layer(self) -> Recipe:
         """The recipe of the first layer with weights: the same, or ``first`` where it is set."""
         return self.first or self
@@ -129,9 +166,13 @@ class Recipe:
         """Formats by role, and what else the recipe chooses where it is not the usual, in words."""
         roles = ("input", "weight", "bias", "activation", "gradient")
         found = {role: str(getattr(self, role) or "float32") for role in roles}
-        found |= {role: str(own) for role in ("product", "activated", "returned") if (own := getattr(self, role))}
+        found |= {
+            role: str(own) for role in ("product", "activated", "returned", "factor") if (own := getattr(self, role))
+        }
         if self.rule is not None:
             found["rule"] = str(self.rule)
+        if self.staircase is not None:
+            found["staircase"] = str(self.staircase)
         for key, usual in (("activation_layer", "relu"), ("normalization", "batch"), ("loss", "cross_entropy")):
             if getattr(self, key) != usual:
                 found[key] = getattr(self, key)
@@ -141,4 +182,4 @@ class Recipe:
         return found
 
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "Staircase"]

@@ -70,6 +70,7 @@ class TrainConfig:
     augment: str = _field("none", "augmentation of the training images", numeric=True, choices=AUGMENTATIONS)
     train_limit: int = _field(0, "use only the first so many training images (0: all)", numeric=True)
     seed: int = _field(1, "seed of initial weights, order, augmentation and rounding noise", numeric=True)
+    init: str = _field("", "run whose weights and statistics to start from (empty: fresh ones)", numeric=False)
     out: str = _field("", "folder of the run (empty: a fresh one under runs/)", numeric=False)
     kernels: str = _field("auto", "kernel path: auto, or one that show_runtime() lists", numeric=False)
     threads: int = _field(0, "threads of the kernels (0: as the environment says)", numeric=False)
@@ -78,7 +79,7 @@ class TrainConfig:
     checkpoint_every: int = _field(0, "steps between two checkpoints (0: one per epoch)", numeric=False)
 
     def __post_init__(self) -> None:
-        for name in ("data", "out"):
+        for name in ("data", "init", "out"):
             value = getattr(self, name)
             if isinstance(value, os.PathLike):
                 object.__setattr__(self, name, os.fspath(value))
@@ -297,7 +298,7 @@ def _checked(field: Any, value: Any) -> Any:
     if choices and value not in choices:
         raise ConfigError(unknown_name(field.name, str(value), choices))
     if isinstance(value, str):
-        if field.name != "out" and not value.strip():
+        if field.name not in ("out", "init") and not value.strip():
             raise ConfigError(f"got an empty {field.name}; it must name one; the default is '{field.default}'")
         try:
             value.encode("utf-8")

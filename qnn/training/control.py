@@ -93,7 +93,7 @@ def _stored_for_resume(config: TrainConfig) -> RunFolder:
             "got resume without an output folder; a run to go on with must be named; pass its folder as --out"
         )
     folder = RunFolder(config.out)
-    changed = folder.config().differences(config)
+    changed = folder.config().differences(config, (*config.numeric_keys(), "init"))
     if changed:
         words = ", ".join(f"{key} (stored {mine!r}, now {theirs!r})" for key, (mine, theirs) in changed.items())
         raise ConfigError(

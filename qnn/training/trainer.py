@@ -28,7 +28,9 @@ from qnn.training.chain import (
     site_arrays,
 )
 from qnn.training.checkpoint import Checkpoint, Identity
+from qnn.training.checkpoint import load as load_checkpoint
 from qnn.training.config import TrainConfig
+from qnn.training.runs import RunFolder
 
 
 @dataclass
@@ -117,6 +119,7 @@ class Trainer:
             std=self.data.std,
             seed=config.seed,
         )
+        self.init_checksum = _start_from(config.init, self.model) if config.init else ""
         self.criterion = nn.CrossEntropyLoss(recipe=recipe)
         self.run = nn.prepare(self.model, self.criterion, seed=config.seed)
         self.parameters = list(self.run.named_parameters())
@@ -138,6 +141,8 @@ class Trainer:
         moments = {
             f"data_{name}_{i}": value for name in ("mean", "std") for i, value in enumerate(getattr(self.data, name))
         }
+        if self.init_checksum:
+            own["init_checksum"] = self.init_checksum
         return {**own, "data_checksum": self.data.checksum, "data_classes": len(self.data.classes), **moments}
 
     def identity(self) -> Identity:
@@ -314,6 +319,17 @@ class Trainer:
             raise CheckpointError(
                 f"the checkpoint does not fit the model '{self.config.model}': {error}; train again"
             ) from error
+
+
+def _start_from(run: str, model: nn.Module) -> str:
+    """Load the trained arrays of a run into a model of any recipe; their sha256 is part of the settings (DIG-1)."""
+    try:
+        loaded = load_checkpoint(RunFolder(run).checkpoint)
+        nn.transfer(loaded.part("model"), model)
+    except CheckpointError as error:
+        raise CheckpointError(f"cannot start from the run {run} (init): {error}") from error
+    parameters = [(name, np.asarray(parameter.data)) for name, parameter in model.named_parameters()]
+    return hash_arrays([*parameters, *model.named_buffers()]).hex()
 
 
 def limited(dataset: Dataset, limit: int) -> Dataset:

@@ -1,4 +1,4 @@
-"""Makes ``run_digests.json``: digests of two short runs, the proof that training computes what it computed before.
+"""Makes ``run_digests.json``: digests of short runs, the proof that training computes what it computed before.
 
 ``python tests/golden/make_digests.py`` shows what would change and fails if anything would; ``--write`` regenerates. A
 change is a change of bits: it belongs under **Bits** in the changelog, with the clause and the reason.
@@ -29,6 +29,18 @@ RUNS: dict[str, dict[str, Any]] = {
         "schedule": "step",
         "augment": "crop-flip",
         "seed": 2**63 - 1,
+    },
+    # Weights of a few levels: each rule, form and width of the weights' grid once, and the staircase.
+    **{
+        name: {"recipe": recipe, "train_limit": 48, "batch_size": 16, "epochs": 2}
+        for name, recipe in {
+            "nbq": "nbq",
+            "nbq-1": "nbq(n=1, form=aqe, alpha=0.375, staircase=1)",
+            "nbq-2": "nbq(n=2, a=16, thresholds=0.4, form=ste, exempt=last)",
+            "nbq-5": "nbq(n=5, thresholds=log, relative=False)",
+            "ternary": "ternary",
+            "deepshift": "deepshift",
+        }.items()
     },
 }
 

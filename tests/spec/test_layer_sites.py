@@ -23,6 +23,7 @@ LAYERS: dict[str, nn.Module] = {
     "Normalize": nn.Normalize(1, recipe=RECIPE),
     "Scale": nn.Scale(1, recipe=RECIPE),
     "BatchNorm": nn.BatchNorm(1, recipe=RECIPE),
+    "StaircaseActivation": nn.StaircaseActivation(recipes.nbq(staircase=1)),
     "Relu": nn.Relu(RECIPE),
     "Hardtanh": nn.Hardtanh(RECIPE),
     "Flatten": nn.Flatten(RECIPE),

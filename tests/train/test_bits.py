@@ -117,10 +117,15 @@ def _stop_after(step: int) -> Any:
     return on_event
 
 
+@pytest.mark.parametrize("name", [name for name in GOLDEN if name != "digits-cnn"])
 @pytest.mark.parametrize("path", PATHS)
-def test_golden_digests_of_other_settings(path: str) -> None:
+def test_golden_digests_of_other_settings(name: str, path: str) -> None:
+    before = qnn.get_num_threads()
     with _kernels.use_kernels(path):
-        assert chain_in_memory(GOLDEN["mlp"]["settings"]) == GOLDEN["mlp"]["digests"]
+        for threads in (1, 3):
+            qnn.set_num_threads(threads)
+            assert chain_in_memory(GOLDEN[name]["settings"]) == GOLDEN[name]["digests"]
+    qnn.set_num_threads(before)
 
 
 def test_one_wrong_element_in_one_kernel_call_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,94 @@
+"""Products by shifts: layers whose frozen weights are 0 or plus or minus powers of two run on packed codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn import _kernels
+from qnn.numerics import align_bias, encode_pow2, pack_pow2, pow2_levels
+from qnn.ops.conv import Conv2dInteger
+from qnn.ops.linear import LinearInteger
+
+Product = Callable[..., NDArray[Any]]
+
+
+def codes_of(weights: NDArray[Any]) -> tuple[NDArray[np.uint8], int, int] | None:
+    """Power-of-two codes of integer weights, if they have some.
+
+    Parameters
+    ----------
+    weights : int8 or int16 array
+        Of any shape.
+
+    Returns
+    -------
+    (codes, bits, shift) or None
+        ``weights = decode_pow2(codes, bits) << shift`` with the fewest bits, 2 to 5; None where an entry is no power of
+        two, the powers lie too far apart, or all are 0.
+
+    Notes
+    -----
+    Bit-exactness: clauses WGT-11 and POW-1.
+    """
+    magnitudes = np.unique(np.abs(weights[weights != 0].astype(np.int64)))
+    if not magnitudes.size or (magnitudes & (magnitudes - 1)).any():
+        return None
+    powers = [int(m).bit_length() - 1 for m in magnitudes]
+    shift, span = powers[0], powers[-1] - powers[0]
+    for bits in (2, 3, 4, 5):
+        if span < pow2_levels(bits):
+            return encode_pow2(weights >> shift, bits), bits, shift
+    return None
+
+
+def shift_product(operation: Any, input_exponent: int) -> Product | None:
+    """The product of a layer with weights as a shift-accumulate kernel and one requantising; None if it has none.
+
+    Parameters
+    ----------
+    operation : Operation
+        As it was recorded in evaluation.
+    input_exponent : int
+        Exponent of the layer's input.
+
+    Returns
+    -------
+    callable or None
+        Takes the integers of the input, and masters that it does not look at.
+
+    Notes
+    -----
+    Bit-exactness: clauses WGT-11, POW-3 and REQ-1; the integers of the multiply.
+    """
+    if not isinstance(operation, (Conv2dInteger, LinearInteger)):
+        return None
+    weights = operation.weight.ints
+    found = codes_of(weights)
+    if found is None:
+        return None
+    codes, bits, shift = found
+    packed = pack_pow2(codes.reshape(len(codes), -1), bits)
+    exponent = input_exponent + operation.weight.exponent + shift
+    target = operation.output.frozen_target()
+    finer = operation.bias is not None and operation.bias.exponent < exponent
+    if finer:  # its grid is finer than that of the codes: the sums go to the grid of the multiply
+        exponent -= shift
+    bias = None if operation.bias is None else align_bias(operation.bias, exponent)
+
+    def rounded(sums: NDArray[Any]) -> NDArray[Any]:
+        exact = np.left_shift(sums.astype(np.int64), shift) if finer and shift else sums
+        ints: NDArray[Any] = _kernels.call("requantize", exact, exponent, target, 1, bias)[0]
+        return ints
+
+    if isinstance(operation, LinearInteger):
+        k = weights.shape[1]
+        return lambda x, *_: rounded(_kernels.call("shift_gemm", x, packed, bits, k))
+    size, window = weights.shape[1:3], operation.window.args()
+    return lambda x, *_: rounded(_kernels.call("shift_conv2d", x, packed, bits, size, *window))
+
+
+__all__ = ["codes_of", "shift_product"]

@@ -1,0 +1,107 @@
+"""Sizes and moments: Huffman laws, sparse storage by hand, pruning, and the moments of levels."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import qnn
+from qnn import nn
+from qnn.report.compression import INDEX_BITS, _size, huffman_lengths, layer_sizes, moments, prune, total
+
+
+def net(recipe: str) -> Any:
+    return qnn.models.build(
+        "digits-cnn", recipe=recipe, input_shape=(8, 8, 1), classes=10, mean=(0.3,), std=(0.4,), seed=1
+    )
+
+
+@given(st.dictionaries(st.integers(-8, 8), st.integers(1, 1000), min_size=2))
+def test_a_huffman_code_is_full_and_within_a_bit_of_the_entropy(counts: dict[int, int]) -> None:
+    lengths = huffman_lengths(counts)
+    assert sum(Fraction(1, 2**n) for n in lengths.values()) == 1, "Kraft: decodable, and nothing to spare"
+    n = sum(counts.values())
+    entropy = -sum(c / n * math.log2(c / n) for c in counts.values())
+    mean = sum(counts[s] * lengths[s] for s in counts) / n
+    assert entropy - 1e-9 <= mean < entropy + 1
+    assert huffman_lengths(dict(reversed(counts.items()))) == lengths
+    ranked = sorted(counts, key=lambda s: counts[s])
+    assert all(lengths[a] >= lengths[b] for a, b in itertools.pairwise(ranked) if counts[a] < counts[b])
+
+
+def test_codes_of_one_symbol_and_of_none() -> None:
+    assert huffman_lengths({5: 9}) == {5: 1}
+    assert huffman_lengths({5: 0}) == {}
+
+
+def entries_by_hand(integers: list[int]) -> int:
+    count = since = 0
+    for value in integers:
+        if value == 0:
+            since += 1
+            if since == 2**INDEX_BITS:
+                count, since = count + 1, 0
+        else:
+            count, since = count + 1, 0
+    return count - (0 if since or not integers or integers[-1] else 1) if any(integers) else 0
+
+
+@given(st.lists(st.sampled_from([0] * 30 + [1, -4]), max_size=300))
+def test_sparse_storage_by_hand(values: list[int]) -> None:
+    size = _size("x", np.array(values, np.int8), 3)
+    while values and values[-1] == 0:  # what follows the last weight needs no entry
+        values = values[:-1]
+    sparse = (3 + INDEX_BITS) * entries_by_hand(values)
+    assert size.quantized == min(3 * size.weights, sparse)
+    assert size.huffman <= size.quantized <= size.full or size.weights == 0
+
+
+@pytest.mark.parametrize("recipe", ["nbq(n=1)", "nbq(n=3)", "nbq(n=5)", "dfp8", "ternary"])
+def test_sizes_of_a_network(recipe: str) -> None:
+    model = net(recipe)
+    sizes = layer_sizes(model)
+    assert [size.weights for size in sizes] == [16 * 9, 32 * 9 * 16, 10 * 512]
+    bits = {"nbq(n=1)": 1, "nbq(n=3)": 3, "nbq(n=5)": 5, "dfp8": 8, "ternary": 2}[recipe]
+    for size in sizes:
+        assert size.full == 32 * size.weights
+        assert size.quantized <= bits * size.weights
+    summed = total(sizes)
+    assert summed.weights == sum(size.weights for size in sizes)
+    assert summed.full / summed.huffman >= 32 / bits
+
+
+def test_pruning_makes_zeros_and_saves_bits() -> None:
+    model = net("nbq")
+    before = total(layer_sizes(model))
+    prune(model, 0.9)
+    after = total(layer_sizes(model))
+    assert after.zeros >= 0.9 * after.weights - 3 > before.zeros
+    assert after.full / after.quantized > 30
+    assert after.huffman < after.quantized < before.quantized
+    prune(model, 0.0)
+    assert total(layer_sizes(model)) == after
+    for wrong in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="share"):
+            prune(model, wrong)
+    with pytest.raises(ValueError, match="no level 0"):
+        prune(net("nbq(n=1)"), 0.5)
+    with pytest.raises(ValueError, match="float32"):
+        layer_sizes(net("fp32"))
+
+
+def test_moments_of_masters_and_levels() -> None:
+    layer = nn.Linear(4, 1, bias=False, recipe=qnn.recipes.nbq(3, thresholds="nearest", relative=False))
+    layer.weight.data = np.array([[1, 0.5, -0.5, 0.1]], np.float32)
+    (found,) = moments(nn.Sequential(layer))
+    assert found.name == "layers.0"
+    assert (found.mean, found.level_mean) == (float(1 + Fraction(float(np.float32(0.1)))) / 4, 0.25)
+    assert found.level_variance == (0.75**2 + 0.25**2 + 0.75**2 + 0.25**2) / 4
+    (plain,) = moments(nn.Sequential(nn.Linear(4, 1)))
+    assert (plain.mean, plain.variance) == (plain.level_mean, plain.level_variance)
