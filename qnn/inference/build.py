@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qnn.errors import FreezeError
+from qnn.inference import xnor
 from qnn.inference.frozen import FrozenModel, Port, Step, Value
 from qnn.inference.lower import Node, lower
 from qnn.nn import ImageInput, Module
@@ -17,10 +18,11 @@ from qnn.operation import no_grad, trace
 from qnn.ops.convert import Dequantize
 from qnn.tensor import Tensor
 
+PRODUCTS = ("auto", "multiply", "xnor")
 _FORWARD = ("input", "activation")  # roles whose sites round what depends on the input
 
 
-def freeze(model: Module, example: Any) -> FrozenModel:
+def freeze(model: Module, example: Any, *, products: str = "auto") -> FrozenModel:
     """Turn a network of an integer recipe into a list of kernel calls with the same bits as its evaluation mode.
 
     One evaluation is recorded. Exponents, weights and statistics become constants; runs of layers that work element by
@@ -33,6 +35,10 @@ def freeze(model: Module, example: Any) -> FrozenModel:
         Left as it is, in the mode it was in.
     example : uint8 array, float32 array or Tensor [N, ...]
         One input or more, of the kind and shape that the network takes; N at least 1.
+    products : {"auto", "multiply", "xnor"}
+        How layers multiply whose inputs and weights are all +1 or -1: "xnor" counts bits of packed words, and is an
+        error where no layer is of that kind; "multiply" does not; "auto" counts wherever it can. The outputs are the
+        same.
 
     Returns
     -------
@@ -66,6 +72,8 @@ def freeze(model: Module, example: Any) -> FrozenModel:
     layers.1: linear -> Nx2 int8·2^-6
     layers.2: relu -> Nx2 int8·2^-6
     """
+    if products not in PRODUCTS:
+        raise ValueError(f"got products={products!r}; allowed are {', '.join(map(repr, PRODUCTS))}")
     given = example if isinstance(example, Tensor) else np.asarray(example)
     if given.ndim < 1 or len(given) < 1:
         raise ValueError(
@@ -76,7 +84,7 @@ def freeze(model: Module, example: Any) -> FrozenModel:
     model.eval()
     try:
         with no_grad():
-            frozen = _freeze(model, given)
+            frozen = _freeze(model, given, products)
             _compare(model, frozen, given)
     finally:
         model.train(was_training)
@@ -105,11 +113,17 @@ def _check_sites(model: Module) -> None:
         )
 
 
-def _freeze(model: Module, example: Any) -> FrozenModel:
+def _freeze(model: Module, example: Any, products: str) -> FrozenModel:
     nodes, constants, source, result, slots = _record(model, example)
     uses = Counter(port.slot for node in nodes for port in node.inputs)
     uses[result.slot] += 1
-    steps = lower(nodes, uses)
+    ready = {} if products == "multiply" else xnor.plan(nodes, uses)
+    if products == "xnor" and not ready:
+        raise FreezeError(
+            "got products='xnor' for a network without a layer whose inputs and weights are all +1 or -1; take 'auto' "
+            "or 'multiply', or a binary recipe such as qnn.recipes.bnn()"
+        )
+    steps = lower(nodes, uses, ready)
     return FrozenModel(
         _with_ends(steps, {source.slot, result.slot} | constants.keys()), constants, source, result, slots
     )

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from qnn.nn.activation import ACTIVATIONS, Dropout, Hardtanh, QuantizedActivation, Relu, Sign, activation
+from qnn.nn.activation import (
+    ACTIVATIONS,
+    Dropout,
+    Hardtanh,
+    QuantizedActivation,
+    Relu,
+    Sign,
+    UnitActivation,
+    activation,
+)
 from qnn.nn.initialize import initialize
-from qnn.nn.losses import CrossEntropyLoss, SquareHingeLoss
+from qnn.nn.losses import LOSSES, CrossEntropyLoss, SquareHingeLoss, criterion
 from qnn.nn.module import Module, Sequential
 from qnn.nn.normalization import NORMALIZATIONS, BatchNorm, Normalize, Scale, normalization
 from qnn.nn.pooling import AveragePool2d, GlobalAveragePool, MaxPool2d
@@ -16,6 +25,7 @@ from qnn.nn.weighted import Conv2d, Linear
 
 __all__ = [
     "ACTIVATIONS",
+    "LOSSES",
     "NORMALIZATIONS",
     "Add",
     "AveragePool2d",
@@ -43,7 +53,9 @@ __all__ = [
     "Sign",
     "SquareHingeLoss",
     "Summary",
+    "UnitActivation",
     "activation",
+    "criterion",
     "initialize",
     "normalization",
     "prepare",

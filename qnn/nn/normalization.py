@@ -14,6 +14,7 @@ from qnn.numerics import (
 )
 from qnn.ops.batchnorm import NormalizeFloat, NormalizeInteger
 from qnn.ops.scale import ScaleFloat, ScaleInteger
+from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Parameter, Tensor
 
@@ -75,7 +76,10 @@ class Scale(Module):
         self.gamma = Parameter(np.ones(channels, np.float32), decay=False)
         self.beta = Parameter(np.zeros(channels, np.float32), decay=False)
         if self.recipe.is_integer:
-            self.weight_site = self.recipe.site("weight")
+            # The weight format of a recipe with a rule fits the rule's levels, not gamma, which follows its data.
+            gamma = self.recipe.weight if self.recipe.rule is None else self.recipe.bias
+            assert gamma is not None
+            self.weight_site = Quantizer("weight", gamma)
             self.bias_site = self.recipe.site("bias")
             self.activation = self.recipe.site("activation")
             self.gradient = self.recipe.site("gradient")

@@ -22,6 +22,17 @@ from .binary import bitplane_gemm, pack_bits, popcount, unpack_bits, xnor_conv2d
 from .dfp import DFP, Target, add_requantize, align_bias, int_limits, quantize, requantize, storage_dtype
 from .elementary import cos_pi, exp32, exp64, log32, log64, power64, sigmoid32, tanh32
 from .exponent import EXP_MAX, EXP_MIN, Counts, first_exponent_float, first_exponent_int, next_exponent
+from .few_bits import (
+    binarize,
+    binarize_stochastic,
+    check_exact_terms,
+    dorefa_activations,
+    dorefa_weights,
+    dorefa_weights_grad,
+    glorot_rate,
+    linear_quant,
+    log_quant,
+)
 from .float32 import scale_by_power, to_float32_once
 from .initial import AUGMENT_STREAM, DATA_STREAM, INIT_STREAM, glorot_bound, kaiming_bound, permutation, uniform
 from .layers import (
@@ -87,6 +98,8 @@ __all__ = [
     "add_requantize",
     "align_bias",
     "ap2",
+    "binarize",
+    "binarize_stochastic",
     "bitplane_gemm",
     "bn_eval_grad_coefficients",
     "bn_eval_statistics",
@@ -94,6 +107,7 @@ __all__ = [
     "bn_statistics",
     "channel_dots",
     "channel_sums",
+    "check_exact_terms",
     "clip",
     "conv2d",
     "conv2d_input_grad",
@@ -101,6 +115,9 @@ __all__ = [
     "conv_output_hw",
     "cos_pi",
     "decode_pow2",
+    "dorefa_activations",
+    "dorefa_weights",
+    "dorefa_weights_grad",
     "dropout",
     "dropout_kept",
     "dropout_mask",
@@ -111,6 +128,7 @@ __all__ = [
     "first_exponent_int",
     "gemm",
     "glorot_bound",
+    "glorot_rate",
     "hardtanh",
     "hardtanh_grad",
     "hardtanh_limits",
@@ -119,8 +137,10 @@ __all__ = [
     "kaiming_bound",
     "lfsr16",
     "lfsr_orbit",
+    "linear_quant",
     "log32",
     "log64",
+    "log_quant",
     "look_up",
     "lr",
     "max_pool",

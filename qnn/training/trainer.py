@@ -117,7 +117,7 @@ class Trainer:
             std=self.data.std,
             seed=config.seed,
         )
-        self.criterion = nn.CrossEntropyLoss(recipe=recipe)
+        self.criterion = nn.criterion(recipe)
         self.run = nn.prepare(self.model, self.criterion, seed=config.seed)
         self.parameters = list(self.run.named_parameters())
         self.sites = list(self.run.sites)
