@@ -21,6 +21,7 @@ from qnn.ops.conv import Conv2dInteger
 from qnn.ops.linear import LinearInteger
 from qnn.ops.scale import ScaleInteger
 from qnn.ops.shape import ReshapeInteger
+from qnn.ops.shift_norm import ShiftNormalizeInteger, ShiftScaleInteger
 from qnn.quantizer import Quantizer
 
 Run = Callable[..., Value]
@@ -76,6 +77,8 @@ PER_CHANNEL = (
     HardtanhInteger,
     NormalizeInteger,
     ScaleInteger,
+    ShiftNormalizeInteger,
+    ShiftScaleInteger,
     SignInteger,
     ClippedInteger,
     UnitInteger,
@@ -89,7 +92,7 @@ def _is_per_channel(node: Node | None) -> bool:
     if node is None or any(port.dtype != np.int8 for port in (node.inputs[0], node.output)):
         return False
     operation = node.operation
-    if isinstance(operation, NormalizeInteger) and operation.frozen is None:
+    if isinstance(operation, (NormalizeInteger, ShiftNormalizeInteger)) and operation.frozen is None:
         return False
     return isinstance(operation, PER_CHANNEL)
 

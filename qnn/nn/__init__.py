@@ -15,7 +15,16 @@ from qnn.nn.activation import (
 from qnn.nn.initialize import initialize
 from qnn.nn.losses import LOSSES, CrossEntropyLoss, SquareHingeLoss, criterion
 from qnn.nn.module import Module, Sequential
-from qnn.nn.normalization import NORMALIZATIONS, BatchNorm, Normalize, Scale, normalization
+from qnn.nn.normalization import (
+    NORMALIZATIONS,
+    BatchNorm,
+    Normalize,
+    Scale,
+    ShiftBatchNorm,
+    ShiftNormalize,
+    ShiftScale,
+    normalization,
+)
 from qnn.nn.pooling import AveragePool2d, GlobalAveragePool, MaxPool2d
 from qnn.nn.run import Run, prepare
 from qnn.nn.source import Dequantize, ImageInput, Quantize
@@ -50,6 +59,9 @@ __all__ = [
     "Run",
     "Scale",
     "Sequential",
+    "ShiftBatchNorm",
+    "ShiftNormalize",
+    "ShiftScale",
     "Sign",
     "SquareHingeLoss",
     "Summary",

@@ -74,7 +74,16 @@ from .pow2 import (
 )
 from .rounding import Rounding, round_ratio, round_real
 from .schedule import lr
-from .update import adam, clip, sgd
+from .shift_norm import (
+    ShiftStatistics,
+    ap2_dots,
+    shift_bn_deviations,
+    shift_bn_eval_statistics,
+    shift_bn_grad_coefficients,
+    shift_bn_mean,
+    shift_bn_statistics,
+)
+from .update import adam, clip, sgd, shift_adamax
 
 __all__ = [
     "AUGMENT_STREAM",
@@ -89,6 +98,7 @@ __all__ = [
     "Counts",
     "Noise",
     "Rounding",
+    "ShiftStatistics",
     "Statistics",
     "Target",
     "accumulator_bits",
@@ -98,6 +108,7 @@ __all__ = [
     "add_requantize",
     "align_bias",
     "ap2",
+    "ap2_dots",
     "binarize",
     "binarize_stochastic",
     "bitplane_gemm",
@@ -170,6 +181,12 @@ __all__ = [
     "scale_by_power",
     "sgd",
     "shift_accumulator_dtype",
+    "shift_adamax",
+    "shift_bn_deviations",
+    "shift_bn_eval_statistics",
+    "shift_bn_grad_coefficients",
+    "shift_bn_mean",
+    "shift_bn_statistics",
     "shift_conv2d",
     "shift_gemm",
     "sigmoid32",
