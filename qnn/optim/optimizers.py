@@ -261,8 +261,9 @@ class ShiftAdaMax(Adam):
     def _update(
         self, weight: Float32, gradient: Float32, state: tuple[Float32, ...], lr: float, weight_decay: float
     ) -> tuple[Float32, ...]:
-        betas = (self.beta1, self.beta2, self.epsilon)
-        return shift_adamax(weight, gradient, *state, self.steps + 1, lr, *betas, weight_decay)
+        first, largest = state
+        step, guard = self.steps + 1, self.epsilon
+        return shift_adamax(weight, gradient, first, largest, step, lr, self.beta1, self.beta2, guard, weight_decay)
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> float:
