@@ -132,7 +132,8 @@ class ShiftNormalize(Module):
         super().__init__(recipe)
         if not self.recipe.is_integer:
             raise ValueError(
-                f"got the float recipe {self.recipe.name!r} for a shift normalisation; it works on integers"
+                f"got the float recipe {self.recipe.name!r} for a shift normalisation; take an integer "
+                "recipe, or BatchNorm"
             )
         if not 0.0 <= momentum < 1.0 or not eps > 0:
             raise ValueError(f"got momentum={momentum} and eps={eps}; allowed are 0 <= momentum < 1 and eps > 0")

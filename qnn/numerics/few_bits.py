@@ -34,7 +34,7 @@ def binarize(w: Float32) -> Float32:
     Source: BNN paper, equation 1. Bit-exactness: clause BIT-1; nothing may vary.
     """
     _check("binarize", w)
-    return np.where(w >= 0, np.float32(1), np.float32(-1))
+    return _signs(w >= 0)
 
 
 def binarize_stochastic(w: Float32, words: Words) -> Float32:
@@ -63,7 +63,7 @@ def binarize_stochastic(w: Float32, words: Words) -> Float32:
             "from the noise address of the weight site"
         )
     centred = words.reshape(w.shape).astype(np.float64) - 2.0**15
-    return np.where(centred < w.astype(np.float64) * 2.0**15, np.float32(1), np.float32(-1))
+    return _signs(centred < w.astype(np.float64) * 2.0**15)
 
 
 def linear_quant(w: Float32, bits: int) -> Float32:
@@ -213,6 +213,13 @@ def dorefa_activations(x: NDArray[Any], exponent: int, bits: int, target: Target
     else:
         clipped = np.clip(x.astype(np.int64), 0, 1 << min(-exponent, 16))  # beyond 16 bits nothing is cut
     return requantize(clipped * (2**bits - 1), exponent - bits, target)
+
+
+def _signs(positive: NDArray[np.bool_]) -> Float32:
+    signs = positive.astype(np.float32)
+    signs *= np.float32(2)
+    signs -= np.float32(1)
+    return signs
 
 
 def _tanh_and_largest(w: Float32) -> tuple[Float32, np.float32]:
