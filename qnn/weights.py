@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qnn.quantizer import Quantizer
+from qnn.quantizer import Format, Quantizer
 
 Float32 = NDArray[np.float32]
 
@@ -42,6 +42,17 @@ class WeightRule:
 
     def __str__(self) -> str:
         return "masters"
+
+    def bound(self, usual: float) -> float:
+        """Bound of the first masters (clause INI-1); ``usual`` is what the layer takes without a rule."""
+        return usual
+
+    def rate(self, fan_in: int, fan_out: int) -> float:
+        """Factor of the layer's learning rate (clause UPD-3)."""
+        return 1.0
+
+    def check(self, terms: int, product: Format | None) -> None:
+        """Refuse a layer whose sums of ``terms`` products do not fit the recipe's format of products."""
 
     def training(self, master: Float32, site: Quantizer) -> Float32:
         """Weights of the forward and backward products of a step; ``site`` has the clock and the noise stream."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qnn.errors import FreezeError
+from qnn.inference import xnor
 from qnn.inference.frozen import FrozenModel, Port, Step, Value
 from qnn.inference.lower import PRODUCTS, Node, lower
 from qnn.nn import ImageInput, Module
@@ -20,7 +21,7 @@ from qnn.tensor import Tensor
 _FORWARD = ("input", "activation")  # roles whose sites round what depends on the input
 
 
-def freeze(model: Module, example: Any, products: str = "auto") -> FrozenModel:
+def freeze(model: Module, example: Any, *, products: str = "auto") -> FrozenModel:
     """Turn a network of an integer recipe into a list of kernel calls with the same bits as its evaluation mode.
 
     One evaluation is recorded. Exponents, weights and statistics become constants; runs of layers that work element by
@@ -33,11 +34,12 @@ def freeze(model: Module, example: Any, products: str = "auto") -> FrozenModel:
         Left as it is, in the mode it was in.
     example : uint8 array, float32 array or Tensor [N, ...]
         One input or more, of the kind and shape that the network takes; N at least 1.
-
-    products : {"auto", "multiply", "shift"}
-        What multiplies in layers with weights. "multiply" takes integer products, and so does "auto"; "shift" takes
-        codes, shifts and additions wherever all weights of a layer are 0 or plus or minus powers of two that some code
-        of 2 to 5 bits can say, as those of :func:`qnn.recipes.nbq` are. The bits are the same.
+    products : {"auto", "multiply", "xnor", "shift"}
+        How layers with weights multiply; the outputs are the same. "multiply" takes integer products. "xnor" counts
+        bits of packed words where inputs and weights are all +1 or -1; "shift" takes codes, shifts and additions where
+        all weights are 0 or plus or minus powers of two that some code of 2 to 5 bits can say, as those of
+        :func:`qnn.recipes.nbq` are; each is an error where no layer is of that kind. "auto" counts bits wherever it
+        can and multiplies elsewhere.
 
     Returns
     -------
@@ -118,7 +120,13 @@ def _freeze(model: Module, example: Any, products: str) -> FrozenModel:
     nodes, constants, source, result, slots = _record(model, example)
     uses = Counter(port.slot for node in nodes for port in node.inputs)
     uses[result.slot] += 1
-    steps = lower(nodes, uses, products)
+    ready = xnor.plan(nodes, uses) if products in ("auto", "xnor") else {}
+    if products == "xnor" and not ready:
+        raise FreezeError(
+            "got products='xnor' for a network without a layer whose inputs and weights are all +1 or -1; take 'auto' "
+            "or 'multiply', or a binary recipe such as qnn.recipes.bnn()"
+        )
+    steps = lower(nodes, uses, products, ready)
     if products == "shift" and not any(step.names[0].startswith("shift_") for step in steps):
         raise FreezeError(
             "got products='shift' for a network none of whose layers has power-of-two weights; train it with a recipe "

@@ -15,13 +15,14 @@ from qnn.inference.frozen import Port, Step, Value
 from qnn.inference.shift import shift_product
 from qnn.nn import ImageInput
 from qnn.numerics import align_bias, int_limits
-from qnn.ops.activation import HardtanhInteger, ReluInteger
+from qnn.ops.activation import ClippedInteger, HardtanhInteger, ReluInteger, SignInteger, UnitInteger
 from qnn.ops.batchnorm import NormalizeInteger
 from qnn.ops.combine import AddInteger
 from qnn.ops.conv import Conv2dInteger
 from qnn.ops.linear import LinearInteger
 from qnn.ops.scale import ScaleInteger
 from qnn.ops.shape import ReshapeInteger
+from qnn.ops.shift_norm import ShiftNormalizeInteger, ShiftScaleInteger
 from qnn.quantizer import Quantizer
 
 Run = Callable[..., Value]
@@ -38,7 +39,12 @@ class Node:
     output: Port
 
 
-def lower(nodes: Sequence[Node], uses: Mapping[int, int], products: str = "auto") -> list[Step]:
+def lower(
+    nodes: Sequence[Node],
+    uses: Mapping[int, int],
+    products: str = "auto",
+    ready: Mapping[int, Step | None] | None = None,
+) -> list[Step]:
     """Steps that compute what the nodes compute, in the same order.
 
     Parameters
@@ -49,12 +55,17 @@ def lower(nodes: Sequence[Node], uses: Mapping[int, int], products: str = "auto"
         How often each slot is taken; what is taken once may vanish inside of a step.
     products : str
         Which kernels multiply, where they can: a key of :data:`PRODUCTS`.
+    ready : mapping of int to Step or None, optional
+        By the slot that a node gives: steps made elsewhere; None where another step does the node's work.
     """
     follower = {port.slot: node for node in nodes for port in node.inputs if uses[port.slot] == 1}
     steps: list[Step] = []
     inside: set[int] = set()
     for node in nodes:
         if node.output.slot in inside:
+            continue
+        if ready and node.output.slot in ready:
+            steps += [step] if (step := ready[node.output.slot]) is not None else []
             continue
         chain = [node]
         while _is_per_channel(chain[-1]) and _is_per_channel(after := follower.get(chain[-1].output.slot)):
@@ -72,17 +83,29 @@ def lower(nodes: Sequence[Node], uses: Mapping[int, int], products: str = "auto"
     return steps
 
 
+PER_CHANNEL = (
+    ReluInteger,
+    HardtanhInteger,
+    NormalizeInteger,
+    ScaleInteger,
+    ShiftNormalizeInteger,
+    ShiftScaleInteger,
+    SignInteger,
+    ClippedInteger,
+    UnitInteger,
+)
+"""Operations whose result depends on the input's integer and its channel alone (normalisation: in evaluation)."""
+
+
 # --- element by element with constants per channel: one table (clause LAY-11) ---
 def _is_per_channel(node: Node | None) -> bool:
     """Whether the result's byte depends on the input's byte and channel alone."""
     if node is None or any(port.dtype != np.int8 for port in (node.inputs[0], node.output)):
         return False
     operation = node.operation
-    if isinstance(operation, (ReluInteger, HardtanhInteger)):
-        return True
-    if isinstance(operation, NormalizeInteger) and operation.frozen is None:
+    if isinstance(operation, (NormalizeInteger, ShiftNormalizeInteger)) and operation.frozen is None:
         return False
-    return isinstance(operation, (NormalizeInteger, ScaleInteger))
+    return isinstance(operation, PER_CHANNEL)
 
 
 def _through_table(chain: Sequence[Node]) -> Run:
@@ -93,7 +116,7 @@ def _through_table(chain: Sequence[Node]) -> Run:
     channels = port.shape[-1]
     data: Any = port.wrap(np.ascontiguousarray(np.broadcast_to(codes[:, None], (len(codes), channels))))
     for node in chain:
-        data = _at_rest(node.operation).forward(data)
+        data = at_rest(node.operation).forward(data)
     table = np.zeros((channels, 256), np.int8)
     table[:, codes.astype(np.uint8)] = chain[-1].output.unwrap(data).T
     return lambda x: _kernels.call("look_up", x, table)
@@ -108,7 +131,7 @@ def _run(node: Node) -> Run:
 
 
 def _as_it_is(node: Node) -> Run:
-    operation = _at_rest(node.operation)
+    operation = at_rest(node.operation)
 
     def run(*values: Value) -> Value:
         data = (port.wrap(value) for port, value in zip(node.inputs, values, strict=True))
@@ -117,7 +140,7 @@ def _as_it_is(node: Node) -> Run:
     return run
 
 
-def _at_rest(operation: Any) -> Any:
+def at_rest(operation: Any) -> Any:
     """A copy that shares nothing with the network and whose sites do not count."""
     own = copy.deepcopy(operation)
     for value in vars(own).values():
@@ -178,9 +201,10 @@ _RULES: dict[type, Callable[[Any, Node], Run | None]] = {
 PRODUCTS: dict[str, Callable[[Any, int], Run | None]] = {
     "auto": lambda operation, exponent: None,
     "multiply": lambda operation, exponent: None,
+    "xnor": lambda operation, exponent: None,
     "shift": shift_product,
 }
 """Special kernels for an operation at an exponent of its input, by what :func:`qnn.inference.freeze` is asked for."""
 
 
-__all__ = ["PRODUCTS", "Node", "lower"]
+__all__ = ["PER_CHANNEL", "PRODUCTS", "Node", "at_rest", "lower"]

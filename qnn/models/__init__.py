@@ -1,4 +1,5 @@
-"""Models by name: ``mlp``, ``lenet5``, ``digits-cnn``, ``resnet20``, ``resnet56``; the same code for every recipe."""
+"""Models by name: ``mlp``, ``lenet5``, ``digits-cnn``, ``resnet20``, ``resnet56``, ``bnn-mlp``, ``bnn-convnet``,
+``bnn-mlp-2048``; the same code for every recipe."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from qnn import nn
 from qnn.errors import ConfigError
+from qnn.models.bnn import BinaryConvNet, BinaryMLP
 from qnn.models.lenet import DigitsCNN, LeNet5
 from qnn.models.mlp import MLP
 from qnn.models.resnet import BasicBlock, ResNet
@@ -17,6 +19,11 @@ _Builder = Callable[[Shape, int, Recipe, nn.Module], nn.Module]
 
 _BUILDERS: dict[str, _Builder] = {
     "mlp": lambda shape, classes, recipe, front: MLP(shape[0] * shape[1] * shape[2], classes, recipe, front),
+    "bnn-mlp": lambda shape, classes, recipe, front: BinaryMLP(shape[0] * shape[1] * shape[2], classes, recipe, front),
+    "bnn-mlp-2048": lambda shape, classes, recipe, front: BinaryMLP(
+        shape[0] * shape[1] * shape[2], classes, recipe, front, (2048, 2048, 2048)
+    ),
+    "bnn-convnet": BinaryConvNet,
     "lenet5": LeNet5,
     "digits-cnn": DigitsCNN,
     "resnet20": lambda shape, classes, recipe, front: ResNet(3, shape, classes, recipe, front),
@@ -85,4 +92,4 @@ def build(
     return model
 
 
-__all__ = ["MLP", "BasicBlock", "DigitsCNN", "LeNet5", "ResNet", "build", "names"]
+__all__ = ["MLP", "BasicBlock", "BinaryConvNet", "BinaryMLP", "DigitsCNN", "LeNet5", "ResNet", "build", "names"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qnn import nn
+from qnn.models.ends import closing, without_normalization
 from qnn.recipes import Recipe
 
 
@@ -23,6 +24,7 @@ class LeNet5(nn.Module):
         super().__init__(recipe)
         self.gradient_sum = None
         height, width, channels = shape
+        without_normalization(recipe, "lenet5", "digits-cnn or bnn-convnet")
         rows, columns = ((height // 2) - 4) // 2, ((width // 2) - 4) // 2
         if min(rows, columns) < 1:
             raise ValueError(
@@ -74,6 +76,7 @@ class DigitsCNN(nn.Module):
             nn.MaxPool2d(2, recipe=recipe),
             nn.Flatten(recipe),
             nn.Linear(32 * (height // 2) * (width // 2), classes, recipe=recipe.last_layer(), init="glorot"),
+            *closing(classes, recipe),
         )
 
     def forward(self, x: object) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qnn import nn
+from qnn.models.ends import without_normalization
 from qnn.recipes import Recipe
 
 
@@ -27,6 +28,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__(recipe)
         self.gradient_sum = None
+        without_normalization(recipe, "mlp", "bnn-mlp or bnn-mlp-2048")
         layers: list[nn.Module] = [front, nn.Flatten(recipe)]
         width = features
         for place, size in enumerate(hidden):

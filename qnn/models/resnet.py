@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qnn import nn
+from qnn.models.ends import closing, without_averages
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
 
@@ -44,6 +45,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__(recipe)
         self.gradient_sum = None
+        without_averages(recipe, f"resnet{6 * blocks + 2}", "bnn-convnet")
         self.front = front
         self.conv = nn.Conv2d(shape[2], 16, 3, 1, 1, bias=False, recipe=recipe.first_layer())
         self.norm = nn.normalization(16, recipe)
@@ -56,10 +58,13 @@ class ResNet(nn.Module):
                 inputs = outputs
         self.pool = nn.GlobalAveragePool(recipe)
         self.linear = nn.Linear(64, classes, recipe=recipe.last_layer(), init="glorot")
+        self.closing = closing(classes, recipe)
 
     def forward(self, images: object) -> Tensor:
         x = self.relu(self.norm(self.conv(self.front(images))))
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.linear(self.pool(x))
+        for layer in self.closing:
+            out = layer(out)
         return out

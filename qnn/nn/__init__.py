@@ -10,12 +10,22 @@ from qnn.nn.activation import (
     Relu,
     Sign,
     StaircaseActivation,
+    UnitActivation,
     activation,
 )
 from qnn.nn.initialize import initialize
-from qnn.nn.losses import CrossEntropyLoss, SquareHingeLoss
+from qnn.nn.losses import LOSSES, CrossEntropyLoss, SquareHingeLoss, criterion
 from qnn.nn.module import Module, Sequential
-from qnn.nn.normalization import NORMALIZATIONS, BatchNorm, Normalize, Scale, normalization
+from qnn.nn.normalization import (
+    NORMALIZATIONS,
+    BatchNorm,
+    Normalize,
+    Scale,
+    ShiftBatchNorm,
+    ShiftNormalize,
+    ShiftScale,
+    normalization,
+)
 from qnn.nn.pooling import AveragePool2d, GlobalAveragePool, MaxPool2d
 from qnn.nn.run import Run, prepare
 from qnn.nn.source import Dequantize, ImageInput, Quantize
@@ -26,6 +36,7 @@ from qnn.nn.weighted import Conv2d, Linear
 
 __all__ = [
     "ACTIVATIONS",
+    "LOSSES",
     "NORMALIZATIONS",
     "Add",
     "AveragePool2d",
@@ -50,11 +61,16 @@ __all__ = [
     "Run",
     "Scale",
     "Sequential",
+    "ShiftBatchNorm",
+    "ShiftNormalize",
+    "ShiftScale",
     "Sign",
     "SquareHingeLoss",
     "StaircaseActivation",
     "Summary",
+    "UnitActivation",
     "activation",
+    "criterion",
     "initialize",
     "normalization",
     "prepare",

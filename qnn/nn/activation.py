@@ -18,6 +18,7 @@ from qnn.ops.activation import (
     ReluInteger,
     SignInteger,
     StaircaseInteger,
+    UnitInteger,
 )
 from qnn.ops.dropout import DropoutFloat, DropoutInteger
 from qnn.quantizer import Clock, Quantizer
@@ -83,12 +84,33 @@ class StaircaseActivation(Module):
         return self.run(StaircaseInteger(chosen.bits, chosen.thresholds, slope, self.gradient), x)
 
 
+class UnitActivation(Module):
+    """2^k levels from 0 to 1, the recipe's format ``activated`` having k + 1 bits; the gradient passes straight through
+    where 0 <= x <= 1 (DoReFa-Net paper, with clause BIT-8's reading of its scale)."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        found = recipe.activated
+        if found is None or found.exponent != 1 - found.bits:
+            raise ValueError(
+                f"recipe {recipe.name!r} has the format {found} for `activated`; this layer makes k-bit levels in "
+                "k + 1 bits at the exponent -k: give it Format(k + 1, exponent=-k)"
+            )
+        self.activation = Quantizer("activation", found)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.wants_integers(x):
+            raise TypeError(f"got float32 as input of {self.label}; it rounds integers: take an integer recipe")
+        return self.run(UnitInteger(self.activation), x)
+
+
 ACTIVATIONS: dict[str, Callable[[Recipe], Module]] = {
     "relu": Relu,
     "hardtanh": Hardtanh,
     "sign": Sign,
     "quantized": QuantizedActivation,
     "staircase": StaircaseActivation,
+    "unit": UnitActivation,
 }
 """What a recipe's ``activation_layer`` may name."""
 
@@ -158,5 +180,6 @@ __all__ = [
     "Relu",
     "Sign",
     "StaircaseActivation",
+    "UnitActivation",
     "activation",
 ]

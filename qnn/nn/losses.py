@@ -72,4 +72,21 @@ class SquareHingeLoss(_Criterion):
     function = staticmethod(square_hinge)
 
 
-__all__ = ["CrossEntropyLoss", "SquareHingeLoss"]
+LOSSES: dict[str, type[_Criterion]] = {"cross_entropy": CrossEntropyLoss, "square_hinge": SquareHingeLoss}
+"""What a recipe's ``loss`` may name."""
+
+
+def criterion(recipe: Recipe) -> _Criterion:
+    """The loss that the recipe trains with.
+
+    Raises
+    ------
+    ValueError
+        If the recipe names one that is not in :data:`LOSSES`.
+    """
+    if recipe.loss not in LOSSES:
+        raise ValueError(f"got loss={recipe.loss!r} in recipe {recipe.name!r}; known are {list(LOSSES)}")
+    return LOSSES[recipe.loss](recipe)
+
+
+__all__ = ["LOSSES", "CrossEntropyLoss", "SquareHingeLoss", "criterion"]

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from qnn.nn.module import Module
 from qnn.numerics import (
     DFP,
+    ap2,
     running_update,
 )
 from qnn.ops.batchnorm import NormalizeFloat, NormalizeInteger
 from qnn.ops.scale import ScaleFloat, ScaleInteger
+from qnn.ops.shift_norm import ShiftNormalizeInteger, ShiftScaleInteger
+from qnn.quantizer import Format, Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Parameter, Tensor
 
@@ -104,8 +107,87 @@ class BatchNorm(Module):
         return out
 
 
+class ShiftNormalize(Module):
+    """Batch normalisation without scale whose only multiplications are by powers of two.
+
+    Parameters
+    ----------
+    channels : int
+    momentum : float
+        Share of the old running statistics kept at each step.
+    eps : float
+    recipe : Recipe
+        An integer one.
+
+    Notes
+    -----
+    The running statistics are the mean and the inverse deviation before its rounding to a power of two. Source: BNN
+    paper, Algorithm 2, and its Torch code. Bit-exactness: clauses BIT-9 and BIT-10.
+    """
+
+    def __init__(self, channels: int, momentum: float = 0.875, eps: float = 1e-5, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe)
+        if not self.recipe.is_integer:
+            raise ValueError(
+                f"got the float recipe {self.recipe.name!r} for a shift normalisation; take an integer "
+                "recipe, or BatchNorm"
+            )
+        if not 0.0 <= momentum < 1.0 or not eps > 0:
+            raise ValueError(f"got momentum={momentum} and eps={eps}; allowed are 0 <= momentum < 1 and eps > 0")
+        self.momentum, self.eps = float(momentum), float(eps)
+        self.running_mean: NDArray[np.float32]
+        self.running_inv_std: NDArray[np.float32]
+        self.register_buffer("running_mean", np.zeros(channels, np.float32))
+        self.register_buffer("running_inv_std", np.ones(channels, np.float32))
+        self.activation = self.recipe.site("activation")
+        self.gradient = self.recipe.site("gradient")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1:] != self.running_mean.shape or not self.wants_integers(x):
+            raise ValueError(
+                f"got shape {x.shape} for {self.label} of {len(self.running_mean)} channels; channels are the last "
+                f"axis (NHWC)"
+            )
+        frozen = None if self.training else (self.running_mean, self.running_inv_std)
+        operation = ShiftNormalizeInteger(self.eps, self.activation, self.gradient, frozen)
+        out = self.run(operation, x)
+        if self.training:
+            self.running_mean = running_update(self.running_mean, operation.mean, self.momentum)
+            self.running_inv_std = running_update(self.running_inv_std, operation.inv_std, self.momentum)
+        return out
+
+
+class ShiftScale(Scale):
+    """A power of two, the one nearest to gamma, and a shift per channel; gamma and beta are trained (clause BIT-11)."""
+
+    def __init__(self, channels: int, recipe: Recipe | None = None) -> None:
+        super().__init__(channels, recipe)
+        self.weight_site = Quantizer("weight", Format(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert isinstance(x.data, DFP)
+        gamma = self.weight_site.parameter(self.gamma, view=ap2)
+        beta = self.bias_site.parameter(self.beta, at_least=x.data.exponent + gamma.exponent)
+        return self.run(ShiftScaleInteger(gamma, beta, self.activation, self.gradient), x, self.gamma, self.beta)
+
+
+class ShiftBatchNorm(Module):
+    """Shift-based batch normalisation with scale and shift: :class:`ShiftNormalize`, then :class:`ShiftScale`."""
+
+    def __init__(self, channels: int, momentum: float = 0.875, eps: float = 1e-5, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe)
+        self.gradient_sum = None
+        self.normalize = ShiftNormalize(channels, momentum, eps, recipe)
+        self.scale = ShiftScale(channels, recipe)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.scale(self.normalize(x))
+        return out
+
+
 NORMALIZATIONS: dict[str, Callable[[int, Recipe], Module]] = {
-    "batch": lambda channels, recipe: BatchNorm(channels, recipe=recipe)
+    "batch": lambda channels, recipe: BatchNorm(channels, recipe=recipe),
+    "shift": lambda channels, recipe: ShiftBatchNorm(channels, recipe=recipe),
 }
 """What a recipe's ``normalization`` may name."""
 
@@ -125,4 +207,13 @@ def normalization(channels: int, recipe: Recipe) -> Module:
     return NORMALIZATIONS[recipe.normalization](channels, recipe)
 
 
-__all__ = ["NORMALIZATIONS", "BatchNorm", "Normalize", "Scale", "normalization"]
+__all__ = [
+    "NORMALIZATIONS",
+    "BatchNorm",
+    "Normalize",
+    "Scale",
+    "ShiftBatchNorm",
+    "ShiftNormalize",
+    "ShiftScale",
+    "normalization",
+]

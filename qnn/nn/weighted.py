@@ -37,13 +37,17 @@ class _Weighted(Module):
             raise ValueError(f"got init={init!r}; allowed are 'kaiming' (before relu) and 'glorot' (a last layer)")
         fan_in, fan_out = int(np.prod(shape[1:])), shape[0] * int(np.prod(shape[1:-1]))
         bound = kaiming_bound(fan_in) if init == "kaiming" else glorot_bound(fan_in, fan_out)
+        rule = self.recipe.rule
+        if rule is not None:
+            rule.check(fan_in, self.recipe.product)
+            bound = rule.bound(bound)
         self.weight = Parameter(uniform(0, INIT_STREAM, shape, bound), initial=bound)
         self.bias = Parameter(np.zeros(shape[0], np.float32), decay=False) if bias else None
         if self.recipe.is_integer:
             self.weight_site = self.recipe.site("weight")
-            if self.recipe.rule is not None:
-                self.weight.rule = self.rule = BoundRule(self.recipe.rule, self.weight_site)
-                self.weight.limit = self.recipe.rule.limit
+            if rule is not None:
+                self.weight.rule = self.rule = BoundRule(rule, self.weight_site)
+                self.weight.limit, self.weight.rate = rule.limit, rule.rate(fan_in, fan_out)
             if bias:
                 self.bias_site = self.recipe.site("bias")
             self.activation = self.recipe.product_site()
@@ -55,12 +59,25 @@ class _Weighted(Module):
         """Integer copies of weight and bias; the bias is not finer than the accumulator."""
         assert isinstance(x.data, DFP)
         weight = self.weight_site.parameter(self.weight, view=None if self.rule is None else self.rule.view)
+        product = self.recipe.product
+        if self.rule is not None and product is not None and product.exponent is not None:
+            _check_exact(x.data, weight, product.exponent, self.label, self.recipe.name)
         if self.bias is None:
             return weight, None
         return weight, self.bias_site.parameter(self.bias, at_least=x.data.exponent + weight.exponent)
 
     def _masters(self) -> list[Tensor]:
         return [self.weight] if self.bias is None else [self.weight, self.bias]
+
+
+def _check_exact(x: DFP, weight: DFP, exponent: int, label: str, recipe: str) -> None:
+    """Refuse an input whose products with the weights are not on the grid of the recipe's products (clause BIT-6)."""
+    if x.exponent + weight.exponent != exponent or x.bits != 2:
+        raise ValueError(
+            f"got int{x.bits} at exponent {x.exponent} as input of {label}; the exact products of recipe {recipe!r} "
+            "take signs (int2 at exponent 0): put the recipe's activation before it, or give the layer "
+            "recipe.first_layer()"
+        )
 
 
 class Linear(_Weighted):

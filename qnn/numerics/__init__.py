@@ -22,6 +22,17 @@ from .binary import bitplane_gemm, pack_bits, popcount, unpack_bits, xnor_conv2d
 from .dfp import DFP, Target, add_requantize, align_bias, int_limits, quantize, requantize, storage_dtype
 from .elementary import cos_pi, exp32, exp64, log32, log64, power64, sigmoid32, tanh32
 from .exponent import EXP_MAX, EXP_MIN, Counts, first_exponent_float, first_exponent_int, next_exponent
+from .few_bits import (
+    binarize,
+    binarize_stochastic,
+    check_exact_terms,
+    dorefa_activations,
+    dorefa_weights,
+    dorefa_weights_grad,
+    glorot_rate,
+    linear_quant,
+    log_quant,
+)
 from .float32 import scale_by_power, to_float32_once
 from .initial import AUGMENT_STREAM, DATA_STREAM, INIT_STREAM, glorot_bound, kaiming_bound, permutation, uniform
 from .layers import (
@@ -79,7 +90,16 @@ from .pow2 import (
 )
 from .rounding import Rounding, round_ratio, round_real
 from .schedule import lr
-from .update import adam, clip, sgd
+from .shift_norm import (
+    ShiftStatistics,
+    ap2_dots,
+    shift_bn_deviations,
+    shift_bn_eval_statistics,
+    shift_bn_grad_coefficients,
+    shift_bn_mean,
+    shift_bn_statistics,
+)
+from .update import adam, clip, sgd, shift_adamax
 
 __all__ = [
     "AUGMENT_STREAM",
@@ -95,6 +115,7 @@ __all__ = [
     "Counts",
     "Noise",
     "Rounding",
+    "ShiftStatistics",
     "Statistics",
     "Target",
     "accumulator_bits",
@@ -105,7 +126,10 @@ __all__ = [
     "align_bias",
     "alpha_schedule",
     "ap2",
+    "ap2_dots",
     "aqe_grad",
+    "binarize",
+    "binarize_stochastic",
     "bitplane_gemm",
     "bn_eval_grad_coefficients",
     "bn_eval_statistics",
@@ -113,6 +137,7 @@ __all__ = [
     "bn_statistics",
     "channel_dots",
     "channel_sums",
+    "check_exact_terms",
     "clip",
     "conv2d",
     "conv2d_input_grad",
@@ -121,6 +146,9 @@ __all__ = [
     "cos_pi",
     "decode_pow2",
     "deepshift",
+    "dorefa_activations",
+    "dorefa_weights",
+    "dorefa_weights_grad",
     "dropout",
     "dropout_kept",
     "dropout_mask",
@@ -132,6 +160,7 @@ __all__ = [
     "first_exponent_int",
     "gemm",
     "glorot_bound",
+    "glorot_rate",
     "hardtanh",
     "hardtanh_grad",
     "hardtanh_limits",
@@ -142,8 +171,10 @@ __all__ = [
     "level_thresholds",
     "lfsr16",
     "lfsr_orbit",
+    "linear_quant",
     "log32",
     "log64",
+    "log_quant",
     "look_up",
     "lr",
     "max_pool",
@@ -176,6 +207,12 @@ __all__ = [
     "scale_by_power",
     "sgd",
     "shift_accumulator_dtype",
+    "shift_adamax",
+    "shift_bn_deviations",
+    "shift_bn_eval_statistics",
+    "shift_bn_grad_coefficients",
+    "shift_bn_mean",
+    "shift_bn_statistics",
     "shift_conv2d",
     "shift_gemm",
     "sigmoid32",

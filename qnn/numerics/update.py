@@ -6,6 +6,7 @@ import numpy as np
 
 from .elementary import power64
 from .float32 import Float32
+from .pow2 import ap2
 
 
 def sgd(
@@ -110,6 +111,68 @@ def adam(
         new_v = (b2 * v) + (take2 * (d * d))
         new = w - ((rate * (new_m / correct1)) / (np.sqrt(new_v / correct2) + tiny))
     _check_finite("adam", new, new_m, new_v)
+    return new, new_m, new_v
+
+
+def shift_adamax(
+    w: Float32,
+    g: Float32,
+    m: Float32,
+    v: Float32,
+    step: int,
+    lr: float,
+    beta1: float = 0.875,
+    beta2: float = 1.0 - 2.0**-10,
+    eps: float = 2.0**-27,
+    weight_decay: float = 0.0,
+) -> tuple[Float32, Float32, Float32]:
+    """AdaMax whose step and divisor are powers of two; ``step`` counts from 1.
+
+    In this order, all float32; ``1 - beta1`` and ``lr / (1 - power64(beta1, step))`` are made in binary64 and rounded
+    once::
+
+        d = g + (weight_decay * w)                 (left out when weight_decay is 0)
+        m = (beta1 * m) + ((1 - beta1) * d)
+        v = max(beta2 * v, |d|)
+        s = AP2(lr / (1 - beta1**step))
+        w = w - ((s * m) / AP2(max(v, eps)))
+
+    Parameters
+    ----------
+    w, g, m, v : float32 arrays of one shape (m and v start at 0)
+    lr, beta1, beta2, eps, weight_decay : as float32
+
+    Returns
+    -------
+    w, m, v : new float32 arrays
+
+    Raises
+    ------
+    ValueError
+        If ``step`` is below 1 or a beta outside [0, 1).
+    OverflowError
+        If a new value is not finite.
+
+    Notes
+    -----
+    Source: BNN paper, Algorithm 3. Bit-exactness: clauses UPD-4 and POW-5; nothing may vary.
+    """
+    _check("shift_adamax", w, g, m, v)
+    if step < 1 or not (0 <= beta1 < 1 and 0 <= beta2 < 1):
+        raise ValueError(
+            f"got step {step}, beta1 {beta1}, beta2 {beta2}; steps count from 1 and betas lie in [0, 1); correct them"
+        )
+    decay, b1, b2 = np.float32(weight_decay), np.float32(beta1), np.float32(beta2)
+    take = np.float32(1.0 - beta1)
+    rate = ap2(np.asarray(np.float32(float(lr) / (1.0 - power64(beta1, step)))))
+    with np.errstate(over="ignore", invalid="ignore"):
+        d = g + (decay * w) if decay != 0 else g
+        new_m = (b1 * m) + (take * d)
+        new_v = np.maximum(b2 * v, np.abs(d))
+    _check_finite("shift_adamax", new_m, new_v)
+    with np.errstate(over="ignore", invalid="ignore"):
+        new = w - ((rate * new_m) / ap2(np.maximum(new_v, np.float32(eps))))
+    _check_finite("shift_adamax", new)
     return new, new_m, new_v
 
 

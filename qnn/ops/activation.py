@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.numerics import DFP, hardtanh_grad, hardtanh_limits, level_format, sign, staircase, staircase_grad
+from qnn.numerics import (
+    DFP,
+    dorefa_activations,
+    hardtanh_grad,
+    hardtanh_limits,
+    level_format,
+    sign,
+    staircase,
+    staircase_grad,
+)
 from qnn.operation import Operation, register
 from qnn.quantizer import Quantizer
 
@@ -119,3 +128,24 @@ class StaircaseInteger(Operation):
         numerator, exponent = self.slope
         exact = staircase_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits, numerator)
         return (self.gradient.requantize(exact, gradient.exponent + exponent),)
+
+
+class UnitInteger(Operation):
+    """Clipped to 0 .. 1 and rounded to ``2**k`` even levels; the gradient passes where 0 <= x <= 1 (clause BIT-8)."""
+
+    name = "unit_activation"
+
+    def __init__(self, output: Quantizer) -> None:
+        self.output = output
+
+    def forward(self, x: DFP) -> DFP:
+        self.x = x
+        bits = self.output.bits - 1
+        return self.output.emit(
+            x.shape, lambda target: dorefa_activations(x.ints, x.exponent, bits, target), lambda: self.output.exponent
+        )
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        one = 1 << min(-self.x.exponent, 16) if self.x.exponent <= 0 else 0
+        passed = np.where((self.x.ints >= 0) & (self.x.ints <= one), gradient.ints, gradient.ints.dtype.type(0))
+        return (DFP(passed, gradient.exponent, gradient.bits),)

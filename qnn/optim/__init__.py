@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qnn.optim.optimizers import SGD, Adam, Optimizer
+from qnn.optim.optimizers import SGD, Adam, Optimizer, ShiftAdaMax
 from qnn.optim.schedules import Constant, Cosine, Exponential, Schedule, Step
 
-__all__ = ["SGD", "Adam", "Constant", "Cosine", "Exponential", "Optimizer", "Schedule", "Step"]
+__all__ = ["SGD", "Adam", "Constant", "Cosine", "Exponential", "Optimizer", "Schedule", "ShiftAdaMax", "Step"]

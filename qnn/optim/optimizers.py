@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qnn import _kernels
 from qnn.errors import CheckpointError
-from qnn.numerics import clip
+from qnn.numerics import clip, shift_adamax
 from qnn.tensor import Parameter
 
 Float32 = NDArray[np.float32]
@@ -227,6 +227,43 @@ class Adam(Optimizer):
             self.epsilon,
             weight_decay,
         )
+
+
+class ShiftAdaMax(Adam):
+    """AdaMax whose step and divisor are powers of two (clause UPD-4).
+
+    Parameters
+    ----------
+    parameters, weight_decay
+        As for :class:`Optimizer`.
+    beta1, beta2 : float
+        Decay of the first moment and of the largest gradient, from 0 to below 1; the defaults are the paper's.
+    epsilon : float
+        Least divisor, above 0.
+
+    Notes
+    -----
+    Source: BNN paper, Algorithm 3. Bit-exactness: clause UPD-4; nothing may vary.
+    """
+
+    slots = ("first", "largest")
+
+    def __init__(
+        self,
+        parameters: Iterable[tuple[str, Parameter]],
+        beta1: float = 0.875,
+        beta2: float = 1.0 - 2.0**-10,
+        epsilon: float = 2.0**-27,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, beta1, beta2, epsilon, weight_decay)
+
+    def _update(
+        self, weight: Float32, gradient: Float32, state: tuple[Float32, ...], lr: float, weight_decay: float
+    ) -> tuple[Float32, ...]:
+        first, largest = state
+        step, guard = self.steps + 1, self.epsilon
+        return shift_adamax(weight, gradient, first, largest, step, lr, self.beta1, self.beta2, guard, weight_decay)
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> float:

@@ -1,5 +1,5 @@
-"""Recipes: ``fp32``, ``dfp8`` (the DFP paper), ``dfp(...)`` in general, weights of a few levels; ``parse`` reads a name
-from a file or a flag."""
+"""Recipes: ``fp32``, ``dfp8`` (the DFP paper), ``dfp(...)``, weights of a few levels, one to a few bits; ``parse`` reads
+one from its name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from qnn.errors import ConfigError
 from qnn.quantizer import Format, Quantizer
 from qnn.recipes.dfp import dfp, dfp8, fp32
+from qnn.recipes.few_bits import bnn, dorefa, qnn
 from qnn.recipes.levels import deepshift, logquant, nbq, ternary
 from qnn.recipes.recipe import Recipe, Staircase
 
@@ -22,6 +23,9 @@ BUILDERS: dict[str, Callable[..., Recipe]] = {
     "ternary": ternary,
     "deepshift": deepshift,
     "logquant": logquant,
+    "bnn": bnn,
+    "qnn": qnn,
+    "dorefa": dorefa,
 }
 """Recipes by name; each takes arguments with defaults."""
 
@@ -98,13 +102,16 @@ __all__ = [
     "Quantizer",
     "Recipe",
     "Staircase",
+    "bnn",
     "deepshift",
     "dfp",
     "dfp8",
+    "dorefa",
     "fp32",
     "logquant",
     "names",
     "nbq",
     "parse",
+    "qnn",
     "ternary",
 ]

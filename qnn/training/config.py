@@ -26,7 +26,7 @@ else:  # pragma: no cover - the same parser under its older name
     import tomli as tomllib
 
 SCHEDULES = ("constant", "step", "cosine", "exponential")
-OPTIMIZERS = ("sgd", "adam")
+OPTIMIZERS = ("sgd", "adam", "adamax")
 AUGMENTATIONS = ("none", "crop-flip")
 
 
@@ -64,9 +64,9 @@ class TrainConfig:
     momentum: float = _field(0.9, "momentum of sgd", numeric=True)
     nesterov: bool = _field(False, "Nesterov's form of the momentum", numeric=True)
     weight_decay: float = _field(1e-4, "weight decay", numeric=True)
-    beta1: float = _field(0.9, "decay of Adam's first moment", numeric=True)
-    beta2: float = _field(0.999, "decay of Adam's second moment", numeric=True)
-    epsilon: float = _field(1e-8, "Adam's guard against division by zero", numeric=True)
+    beta1: float = _field(0.9, "decay of the first moment of adam, adamax", numeric=True)
+    beta2: float = _field(0.999, "decay of adam's second moment, of adamax's largest gradient", numeric=True)
+    epsilon: float = _field(1e-8, "guard of adam, adamax against division by zero", numeric=True)
     augment: str = _field("none", "augmentation of the training images", numeric=True, choices=AUGMENTATIONS)
     train_limit: int = _field(0, "use only the first so many training images (0: all)", numeric=True)
     seed: int = _field(1, "seed of initial weights, order, augmentation and rounding noise", numeric=True)

@@ -120,7 +120,7 @@ class Trainer:
             seed=config.seed,
         )
         self.init_checksum = _start_from(config.init, self.model) if config.init else ""
-        self.criterion = nn.CrossEntropyLoss(recipe=recipe)
+        self.criterion = nn.criterion(recipe)
         self.run = nn.prepare(self.model, self.criterion, seed=config.seed)
         self.parameters = list(self.run.named_parameters())
         self.sites = list(self.run.sites)
@@ -339,8 +339,9 @@ def limited(dataset: Dataset, limit: int) -> Dataset:
 
 def make_optimizer(config: TrainConfig, parameters: list[tuple[str, Any]]) -> optim.Optimizer:
     """The optimiser that the settings name."""
-    if config.optimizer == "adam":
-        return optim.Adam(
+    if config.optimizer in ("adam", "adamax"):
+        kind = optim.Adam if config.optimizer == "adam" else optim.ShiftAdaMax
+        return kind(
             parameters, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon, weight_decay=config.weight_decay
         )
     return optim.SGD(parameters, momentum=config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay)

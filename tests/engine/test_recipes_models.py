@@ -87,6 +87,9 @@ SHAPES = {
     "digits-cnn": (8, 8, 1),
     "resnet20": (32, 32, 3),
     "resnet56": (32, 32, 3),
+    "bnn-mlp": (8, 8, 1),
+    "bnn-mlp-2048": (8, 8, 1),
+    "bnn-convnet": (8, 8, 3),
 }
 PARAMETERS = {"lenet5": 61_706, "resnet20": 269_722}
 

@@ -42,6 +42,18 @@ RUNS: dict[str, dict[str, Any]] = {
             "deepshift": "deepshift",
         }.items()
     },
+    # Signs, drawn and normalised by shifts, with the optimiser of the paper.
+    "bnn": {
+        "recipe": "bnn(stochastic=True, norm=shift)",
+        "train_limit": 48,
+        "batch_size": 16,
+        "epochs": 2,
+        "optimizer": "adamax",
+        "lr": 2.0**-6,
+    },
+    # A few bits: weights on powers of two, activations on a linear grid.
+    "qnn": {"recipe": "qnn(w=4, a=2, g=6, quant=log)", "train_limit": 48, "batch_size": 16, "epochs": 2},
+    "dorefa": {"recipe": "dorefa(w=2, a=3, g=6)", "train_limit": 48, "batch_size": 16, "epochs": 2},
 }
 
 

@@ -1,0 +1,39 @@
+"""What recipes of few bits ask of a model: normalised outputs, and normalisation before each activation."""
+
+from __future__ import annotations
+
+from qnn import nn
+from qnn.recipes import Recipe
+
+
+def closing(classes: int, recipe: Recipe) -> list[nn.Module]:
+    """The layers after the last one with weights: normalisation where the recipe asks for it."""
+    return [nn.normalization(classes, recipe.last_layer())] if recipe.normalize_last else []
+
+
+def without_normalization(recipe: Recipe, model: str, instead: str) -> None:
+    """Refuse a recipe whose activations need normalised input, for a model that has none.
+
+    Raises
+    ------
+    ValueError
+    """
+    if recipe.activation_layer not in ("relu", "hardtanh"):
+        raise ValueError(
+            f"got recipe {recipe.name!r} for {model}, which does not normalise; its activations "
+            f"({recipe.activation_layer!r}) work between -1 and 1 and need that: take {instead}"
+        )
+
+
+def without_averages(recipe: Recipe, model: str, instead: str) -> None:
+    """Refuse a recipe of exact binary products for a model that averages what its last layer takes.
+
+    Raises
+    ------
+    ValueError
+    """
+    if recipe.product is not None and recipe.product.exponent is not None:
+        raise ValueError(
+            f"got recipe {recipe.name!r} for {model}, whose last layer takes averages, and they are no signs; take "
+            f"{instead}, or a recipe with wider activations such as qnn(w=1, a=2)"
+        )

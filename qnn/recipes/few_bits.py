@@ -1,0 +1,226 @@
+"""Recipes of one to a few bits: the BNN and QNN papers, and DoReFa-Net."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from qnn.numerics import Rounding, pow2_levels
+from qnn.quantizer import Format
+from qnn.recipes.recipe import Recipe
+from qnn.recipes.rules import Binary, Clipped, Dorefa, Logarithmic
+from qnn.weights import WeightRule
+
+_BNN = "Courbariaux, Hubara, Soudry, El-Yaniv, Bengio, arXiv 1602.02830 (2016)"
+_QNN = "Hubara, Courbariaux, Soudry, El-Yaniv, Bengio, J. Mach. Learn. Res. 18 (2018)"
+_DOREFA = "Zhou, Wu, Ni, Zhou, Wen, Zou, arXiv 1606.06160 (2016)"
+_SIGNS = Format(2, exponent=0)
+_EXACT = Format(16, exponent=0)
+
+
+def bnn(stochastic: bool = False, norm: str = "batch", g: int = 8) -> Recipe:
+    """Binarised networks: weights and activations are +1 and -1, products are exact integers.
+
+    Parameters
+    ----------
+    stochastic : bool
+        Draw the weights of each step (clause BIT-2) instead of taking their sign (clause BIT-1).
+    norm : {"batch", "shift"}
+        Batch normalisation, or the papers' form by shifts (clauses BIT-9 to BIT-11); the last layer has the former.
+    g : int
+        Bits of gradients, 2 to 16, rounded stochastically.
+
+    Returns
+    -------
+    Recipe
+
+    Notes
+    -----
+    The first layer sees 8-bit input and has binary weights; its sums are rounded to 8 bits like those of `dfp8`.
+    Convolutions pad with 1, since no bit is 0. The papers keep gradients in float32; here they have g bits.
+    Bit-exactness: clauses BIT, LAY-12 and LAY-13.
+
+    Examples
+    --------
+    >>> import qnn
+    >>> qnn.recipes.bnn().describe()["rule"]
+    'sign'
+    """
+    parts = _differing({"stochastic": (stochastic, False), "norm": (norm, "batch"), "g": (g, 8)})
+    return _signs("bnn" + (f"({parts})" if parts else ""), Binary(stochastic=stochastic), norm, g, _BNN)
+
+
+def qnn(w: int = 1, a: int = 1, g: int = 8, quant: str = "linear", norm: str = "batch") -> Recipe:
+    """Quantised networks: w-bit weights, a-bit activations, g-bit gradients.
+
+    Parameters
+    ----------
+    w : int
+        Bits of weights: 1 is their sign; 2 to 8 with "linear" (clause BIT-3), 2 to 5 with "log" (clause BIT-4).
+    a : int
+        Bits of activations: 1 is the sign, 2 to 8 a linear grid from -1 to below 1 (clause LAY-14).
+    g : int
+        Bits of gradients, 2 to 16, rounded stochastically; the paper names 6.
+    quant : {"linear", "log"}
+        Grid of the weights where w is above 1.
+    norm : {"batch", "shift"}
+
+    Returns
+    -------
+    Recipe
+
+    Notes
+    -----
+    With one bit for both it is `bnn` under another name. Otherwise products are rounded to 8 bits that follow the data,
+    convolutions pad with 0 (with 1 where activations are signs), and the last layer works like the others. The scheme
+    of the paper's 6-bit gradients is not published: here it is dynamic fixed point. Bit-exactness: clauses BIT.
+
+    Examples
+    --------
+    >>> import qnn
+    >>> str(qnn.recipes.qnn(w=4, a=4, g=6).weight)
+    'int4·2^-3 NEAREST_DOWN'
+    """
+    if quant not in ("linear", "log"):
+        raise ValueError(f"got quant={quant!r}; allowed are 'linear' and 'log'")
+    _bits("w", w, 1, 5 if quant == "log" else 8)
+    _bits("a", a, 1, 8)
+    options = _differing({"quant": (quant, "linear"), "norm": (norm, "batch")})
+    name = f"qnn(w={w}, a={a}, g={g}{', ' + options if options else ''})"
+    rule, weight = _grid(w, quant)
+    if w == a == 1:
+        return _signs(name, rule, norm, g, _QNN)
+    activation, gradient = Format(8), Format(g, Rounding.STOCHASTIC)
+    recipe = Recipe(
+        name,
+        input=activation,
+        weight=weight,
+        bias=activation,
+        factor=activation,
+        activation=activation,
+        gradient=gradient,
+        activated=None if a == 1 else Format(a, exponent=1 - a),
+        rule=rule,
+        activation_layer="sign" if a == 1 else "quantized",
+        normalization=_norm(norm),
+        padding=1 if a == 1 else 0,
+        normalize_last=True,
+        loss="square_hinge",
+        strict=True,
+        source=_QNN,
+    )
+    return _with_ends(recipe)
+
+
+def dorefa(w: int = 1, a: int = 2, g: int = 6) -> Recipe:
+    """DoReFa-Net: w-bit weights, a-bit activations, g-bit gradients; first and last layer with 8 bits.
+
+    Parameters
+    ----------
+    w, a : int
+        Bits of weights and activations, 1 to 8 (clauses BIT-7 and BIT-8).
+    g : int
+        Bits of gradients, 2 to 16, rounded stochastically.
+
+    Returns
+    -------
+    Recipe
+
+    Notes
+    -----
+    Readings. The paper's levels are multiples of ``1/(2**k - 1)``, which no binary grid holds; here they are the same
+    integers over ``2**k``. The factor is one for the whole tensor and batch normalisation takes it up; so it does the
+    paper's ``mean|w|`` of binary weights. The gradient does not flow through ``max|tanh w|``. First and last layers are
+    float32 in the paper, 8-bit integers here. Gradients are scaled per tensor, by powers of two, not per sample.
+    Bit-exactness: clauses BIT-7 and BIT-8, and those of dynamic fixed point.
+
+    Examples
+    --------
+    >>> import qnn
+    >>> qnn.recipes.dorefa(1, 2, 6).name
+    'dorefa(w=1, a=2, g=6)'
+    """
+    _bits("w", w, 1, 8)
+    _bits("a", a, 1, 8)
+    name = f"dorefa(w={w}, a={a}, g={g})"
+    activation, gradient = Format(8), Format(g, Rounding.STOCHASTIC)
+    ends = Recipe(
+        f"{name}'s ends",
+        input=activation,
+        weight=activation,
+        bias=activation,
+        factor=activation,
+        activation=activation,
+        gradient=gradient,
+        strict=True,
+        source=_DOREFA,
+    )
+    return replace(
+        ends,
+        name=name,
+        weight=_SIGNS if w == 1 else Format(w + 1, exponent=-w),
+        rule=Dorefa(bits=w),
+        activated=Format(a + 1, Rounding.NEAREST_EVEN, exponent=-a),
+        activation_layer="unit",
+        first=ends,
+        last=ends,
+    )
+
+
+def _signs(name: str, rule: WeightRule, norm: str, g: int, source: str) -> Recipe:
+    """Signs for weights and activations, exact products between them."""
+    activation, gradient = Format(8), Format(g, Rounding.STOCHASTIC)
+    recipe = Recipe(
+        name,
+        input=activation,
+        weight=_SIGNS,
+        bias=activation,
+        factor=activation,
+        activation=activation,
+        gradient=gradient,
+        product=_EXACT,
+        rule=rule,
+        activation_layer="sign",
+        normalization=_norm(norm),
+        padding=1,
+        normalize_last=True,
+        loss="square_hinge",
+        strict=True,
+        source=source,
+    )
+    return _with_ends(recipe)
+
+
+def _with_ends(recipe: Recipe) -> Recipe:
+    """First layer: 8-bit input, padded with 0, sums that follow the data. Last layer: ordinary normalisation."""
+    first = replace(recipe, name=f"{recipe.name}'s first", product=None, padding=0)
+    last = replace(recipe, name=f"{recipe.name}'s last", normalization="batch")
+    return replace(recipe, first=first, last=last)
+
+
+def _grid(w: int, quant: str) -> tuple[WeightRule, Format]:
+    """Rule and format of w-bit weights."""
+    if w == 1:
+        return Binary(), _SIGNS
+    if quant == "linear":
+        return Clipped(), Format(w, exponent=1 - w)
+    lowest = pow2_levels(w) - 1
+    return Logarithmic(bits=w), Format(lowest + 2, exponent=-lowest)
+
+
+def _norm(norm: str) -> str:
+    if norm not in ("batch", "shift"):
+        raise ValueError(f"got norm={norm!r}; allowed are 'batch' and 'shift'")
+    return norm
+
+
+def _bits(role: str, bits: int, low: int, high: int) -> None:
+    if not (isinstance(bits, int) and low <= bits <= high):
+        raise ValueError(f"got {role}={bits!r}; allowed are {low} to {high} bits")
+
+
+def _differing(options: dict[str, tuple[Any, Any]]) -> str:
+    return ", ".join(f"{key}={value}" for key, (value, default) in options.items() if value != default)
+
+
+__all__ = ["bnn", "dorefa", "qnn"]

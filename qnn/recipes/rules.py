@@ -1,0 +1,129 @@
+"""Weight rules of the few-bit recipes: binarised, on powers of two, on a linear grid, DoReFa's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn.numerics import (
+    Noise,
+    binarize,
+    binarize_stochastic,
+    check_exact_terms,
+    dorefa_weights,
+    dorefa_weights_grad,
+    glorot_rate,
+    log_quant,
+)
+from qnn.quantizer import Format, Quantizer
+from qnn.weights import WeightRule
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Clipped(WeightRule):
+    """Masters in -1 .. 1, first uniform there, moved with Glorot coefficients; the grid is that of the weight's format.
+
+    Notes
+    -----
+    Source: QNN paper, Algorithm 1 and LinearQuant. Bit-exactness: clauses BIT-3, BIT-5, UPD-3 and FMT-6.
+    """
+
+    limit: float | None = 1.0
+
+    def __str__(self) -> str:
+        return "linear grid"
+
+    def bound(self, usual: float) -> float:
+        return 1.0
+
+    def rate(self, fan_in: int, fan_out: int) -> float:
+        return glorot_rate(fan_in, fan_out)
+
+
+@dataclass(frozen=True)
+class Binary(Clipped):
+    """+1 and -1; in training drawn by addressed noise where ``stochastic``, in evaluation always the sign.
+
+    Notes
+    -----
+    Source: BNN paper, section 1. Bit-exactness: clauses BIT-1, BIT-2, BIT-5 and BIT-6.
+    """
+
+    stochastic: bool = False
+
+    def __str__(self) -> str:
+        return "stochastic sign" if self.stochastic else "sign"
+
+    def check(self, terms: int, product: Format | None) -> None:
+        if product is not None and product.exponent is not None:
+            check_exact_terms(terms, 1, product.bits)
+
+    def training(self, master: Float32, site: Quantizer) -> Float32:
+        if not self.stochastic:
+            return binarize(master)
+        if site.clock is None or site.stream is None:
+            raise RuntimeError(
+                f"{site.label} draws its signs but has no noise stream yet: call run = qnn.nn.prepare(model, "
+                "criterion, seed=...) before the first step"
+            )
+        words = Noise("philox", site.clock.seed, site.stream, site.clock.step).u16(master.size)
+        return binarize_stochastic(master, words)
+
+    def inference(self, master: Float32) -> Float32:
+        return binarize(master)
+
+
+@dataclass(frozen=True)
+class Logarithmic(Clipped):
+    """Signed powers of two of k bits.
+
+    Notes
+    -----
+    Source: QNN paper, LogQuant. Bit-exactness: clauses BIT-4 and BIT-5.
+    """
+
+    bits: int = 4
+
+    def __str__(self) -> str:
+        return f"powers of two, {self.bits} bits"
+
+    def training(self, master: Float32, site: Quantizer) -> Float32:
+        return log_quant(master, self.bits)
+
+    def inference(self, master: Float32) -> Float32:
+        return log_quant(master, self.bits)
+
+
+@dataclass(frozen=True)
+class Dorefa(WeightRule):
+    """DoReFa's levels of k bits, without their constant factor.
+
+    Notes
+    -----
+    Source: DoReFa-Net paper. Bit-exactness: clause BIT-7.
+    """
+
+    bits: int = 1
+
+    def __str__(self) -> str:
+        return f"DoReFa, {self.bits} bits"
+
+    def check(self, terms: int, product: Format | None) -> None:
+        if product is not None and product.exponent is not None:
+            check_exact_terms(terms, 1, product.bits)
+
+    def training(self, master: Float32, site: Quantizer) -> Float32:
+        return dorefa_weights(master, self.bits)
+
+    def inference(self, master: Float32) -> Float32:
+        return dorefa_weights(master, self.bits)
+
+    def gradient(self, gradient: Float32, master: Float32, site: Quantizer) -> Float32:
+        return dorefa_weights_grad(gradient, master, self.bits)
+
+
+__all__ = ["Binary", "Clipped", "Dorefa", "Logarithmic"]

@@ -1,0 +1,267 @@
+"""Recipes of one to a few bits: names, layers, exact products, learning, and one digest on every kernel path."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import qnn
+from qnn import DFP, data, nn, recipes
+from qnn.errors import ConfigError
+from qnn.models import BinaryConvNet, BinaryMLP
+from qnn.numerics import Noise, ap2, binarize, binarize_stochastic, glorot_rate, log_quant
+from qnn.quantizer import Format, Quantizer
+from qnn.training.config import TrainConfig
+from qnn.training.trainer import Trainer
+
+PATHS = qnn.available_kernels()
+KINDS = ("bnn", "bnn(stochastic=True, norm=shift)", "qnn(w=1, a=2, g=8)", "qnn(w=4, a=4, g=6)", "dorefa(w=1, a=2, g=6)")
+
+
+@given(st.booleans(), st.sampled_from(["batch", "shift"]), st.integers(2, 16))
+def test_the_name_of_bnn_reads_back(stochastic: bool, norm: str, g: int) -> None:
+    recipe = recipes.bnn(stochastic, norm, g)
+    assert recipes.parse(recipe.name) == recipe
+
+
+@given(
+    st.integers(1, 5),
+    st.integers(1, 8),
+    st.integers(2, 16),
+    st.sampled_from(["linear", "log"]),
+    st.sampled_from(["batch", "shift"]),
+)
+def test_the_names_of_qnn_and_dorefa_read_back(w: int, a: int, g: int, quant: str, norm: str) -> None:
+    for recipe in (recipes.qnn(w, a, g, quant, norm), recipes.dorefa(w, a, g)):
+        assert recipes.parse(recipe.name) == recipe
+        assert recipe.is_integer
+        assert recipe.strict
+
+
+def test_what_the_recipes_say() -> None:
+    found = recipes.bnn().describe()
+    assert found["weight"] == "int2·2^0 NEAREST_DOWN"
+    assert (found["product"], found["rule"]) == ("int16·2^0 NEAREST_DOWN", "sign")
+    assert (found["activation_layer"], found["loss"], found["first"]) == ("sign", "square_hinge", "bnn's first")
+    assert recipes.bnn().first_layer().product is None
+    assert recipes.bnn(norm="shift").last_layer().normalization == "batch"
+    assert recipes.qnn(4, 4, 6).describe()["gradient"] == "int6 STOCHASTIC/philox16"
+    assert recipes.qnn(4, 4, quant="log").weight == Format(8, exponent=-6)
+    assert recipes.qnn(2, 1).padding == 1
+    assert recipes.qnn(1, 2).padding == 0
+    assert recipes.dorefa(2, 3).activated.bits == 4  # type: ignore[union-attr]
+    assert recipes.dorefa().first_layer().rule is None
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("bnn(norm=layer)", "'batch' and 'shift'"),
+        ("bnn(w=2)", "unexpected keyword"),
+        ("qnn(w=0)", "1 to 8"),
+        ("qnn(w=6, quant=log)", "1 to 5"),
+        ("qnn(quant=cubic)", "'linear' and 'log'"),
+        ("dorefa(a=9)", "1 to 8"),
+        ("bnn(g=1)", "2 to 16"),
+    ],
+)
+def test_wrong_arguments_are_explained(text: str, part: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        recipes.parse(text)
+    assert part in str(error.value)
+
+
+@pytest.mark.clause("BIT-5", "BIT-1")
+def test_masters_begin_in_one_and_have_their_rate_and_limit() -> None:
+    layer = nn.Conv2d(3, 5, 3, bias=False, recipe=recipes.bnn())
+    nn.prepare(layer, seed=1)
+    assert layer.weight.limit == 1.0
+    assert layer.weight.rate == glorot_rate(27, 45)
+    assert 0.9 < np.abs(layer.weight.numpy()).max() <= 1
+    assert set(layer.weight_site.parameter(layer.weight, view=layer.rule.view).ints.ravel()) == {-1, 1}
+
+
+@pytest.mark.clause("BIT-2")
+def test_drawn_weights_follow_the_address_and_evaluation_takes_signs() -> None:
+    recipe = recipes.bnn(stochastic=True)
+    layer = nn.Linear(40, 30, bias=False, recipe=recipe)
+    run = nn.prepare(nn.Sequential(nn.Sign(recipe), layer), seed=7)
+    seen = []
+    for step in range(3):
+        words = Noise("philox", 7, layer.weight_site.stream, step).u16(1200)  # type: ignore[arg-type]
+        got = layer.weight_site.parameter(layer.weight, view=layer.rule.view).ints
+        np.testing.assert_array_equal(got, binarize_stochastic(layer.weight.numpy(), words))
+        layer.eval()
+        own = layer.weight_site.parameter(layer.weight, view=layer.rule.view).ints
+        np.testing.assert_array_equal(own, binarize(layer.weight.numpy()))
+        layer.train()
+        seen.append(got)
+        run.advance()
+    assert (seen[0] != seen[1]).any()
+    loose = nn.Linear(4, 3, bias=False, recipe=recipe)
+    with pytest.raises(RuntimeError, match="no noise stream"):
+        loose(qnn.Tensor(DFP(np.ones((1, 4), np.int8), 0, 2)))
+
+
+@pytest.mark.clause("BIT-4")
+def test_log_weights_are_whole_multiples_of_their_grid() -> None:
+    layer = nn.Linear(9, 50, bias=False, recipe=recipes.qnn(4, 4, quant="log"))
+    nn.prepare(layer, seed=1)
+    got = layer.weight_site.parameter(layer.weight, view=layer.rule.view)
+    np.testing.assert_array_equal(got.to_float(), log_quant(layer.weight.numpy(), 4))
+
+
+@pytest.mark.clause("BIT-6")
+def test_products_of_signs_are_exact_or_refused() -> None:
+    recipe = recipes.bnn()
+    layer = nn.Linear(4001, 3, bias=False, recipe=recipe)
+    nn.prepare(layer, seed=1)
+    ones = DFP(np.ones((1, 4001), np.int8), 0, 2)
+    layer.weight.data = np.stack([np.full(4001, s, np.float32) for s in (1, -1, 0)])
+    out = layer(qnn.Tensor(ones)).data
+    assert isinstance(out, DFP)
+    assert (out.ints.tolist(), out.exponent, out.bits) == ([[4001, -4001, 4001]], 0, 16)
+    with pytest.raises(OverflowError, match="32768 terms"):
+        nn.Linear(32768, 1, bias=False, recipe=recipe)
+    nn.Linear(40000, 1, bias=False, recipe=recipe.first_layer())
+    for wrong in (DFP(ones.ints, -1, 2), DFP(ones.ints, 0, 8)):
+        with pytest.raises(ValueError, match="first_layer"):
+            layer(qnn.Tensor(wrong))
+
+
+@pytest.mark.clause("BIT-8")
+def test_unit_activation_of_every_code_and_its_gradient() -> None:
+    recipe = recipes.dorefa(1, 2)
+    x = qnn.Tensor(
+        DFP(np.arange(-128, 128, dtype=np.int8), -5, 8), requires_grad=True, grad_site=Quantizer("gradient", Format())
+    )
+    y = nn.activation(recipe)(x)
+    assert isinstance(y.data, DFP)
+    assert (y.data.bits, y.data.exponent) == (3, -2)
+    assert [int(v) for v in y.data.ints] == [round(3 * min(max(q, 0), 32) / 32) for q in range(-128, 128)]
+    y.backward(DFP(np.full(256, 3, np.int8), -4, 8))
+    assert isinstance(x.grad, DFP)
+    assert [int(v) for v in x.grad.ints] == [3 if 0 <= q <= 32 else 0 for q in range(-128, 128)]
+    with pytest.raises(ValueError, match="k \\+ 1"):
+        nn.UnitActivation(replace(recipe, activated=Format(3, exponent=-1)))
+    with pytest.raises(TypeError, match="float32"):
+        nn.UnitActivation(recipe)(qnn.Tensor([1.0]))
+
+
+@pytest.mark.clause("BIT-10", "BIT-11")
+def test_shift_normalisation_multiplies_by_powers_of_two_alone() -> None:
+    recipe = recipes.bnn(norm="shift")
+    layer = nn.normalization(3, recipe)
+    nn.prepare(layer, seed=1)
+    random = np.random.default_rng(1)
+    layer.scale.gamma.data = np.array([1.4, -0.8, 0.0], np.float32)
+    x = qnn.Tensor(
+        DFP(random.integers(-900, 900, (20, 3)).astype(np.int16), 0, 16),
+        requires_grad=True,
+        grad_site=Quantizer("gradient", Format()),
+    )
+    with qnn.trace() as entries:
+        out = layer(x)
+    normalize, scale = (entry.operation for entry in entries)
+    for factor in (normalize.batch.k, scale.gamma.to_float()):
+        np.testing.assert_array_equal(ap2(np.asarray(factor, np.float32)), factor)
+    np.testing.assert_array_equal(scale.gamma.to_float(), np.float32([1, -1, 0]))
+    assert layer.normalize.running_mean.any()
+    assert (layer.normalize.running_inv_std < 1).all()
+    out.backward(DFP(random.integers(-100, 100, out.shape).astype(np.int8), -6, 8))
+    assert isinstance(x.grad, DFP)
+    assert layer.scale.gamma.grad is not None
+    layer.eval()
+    again = layer(x).data
+    assert isinstance(again, DFP)
+    with pytest.raises(ValueError, match="channels are the last"):
+        layer(qnn.Tensor(DFP(np.ones((2, 4), np.int8), 0, 8)))
+    with pytest.raises(ValueError, match="integer recipe"):
+        nn.ShiftNormalize(3)
+
+
+def test_models_refuse_what_would_not_learn() -> None:
+    common: dict[str, Any] = {"classes": 10, "mean": (0.5,), "std": (0.25,), "seed": 1, "recipe": "bnn"}
+    with pytest.raises(ConfigError, match="bnn-mlp"):
+        qnn.models.build("mlp", input_shape=(8, 8, 1), **common)
+    with pytest.raises(ConfigError, match="digits-cnn or bnn-convnet"):
+        qnn.models.build("lenet5", input_shape=(28, 28, 1), **common)
+    with pytest.raises(ConfigError, match="averages"):
+        qnn.models.build("resnet20", input_shape=(8, 8, 1), **common)
+    with pytest.raises(ConfigError, match="at least 8x8"):
+        qnn.models.build("bnn-convnet", input_shape=(4, 8, 1), **common)
+    with pytest.raises(ValueError, match="square_hinge"):
+        nn.criterion(replace(recipes.bnn(), loss="hinge"))
+
+
+def small(shape: tuple[int, int, int], recipe: qnn.recipes.Recipe, kind: str = "mlp", classes: int = 10) -> nn.Module:
+    front = nn.ImageInput((0.3,) * shape[2], (0.4,) * shape[2], recipe)
+    if kind == "mlp":
+        return BinaryMLP(int(np.prod(shape)), classes, recipe, front, (96, 70))
+    return BinaryConvNet(shape, classes, recipe, front, (16, 64, 20), 30)
+
+
+def trained(model: nn.Module, images: np.ndarray, labels: np.ndarray, steps: int, size: int = 48) -> list[int]:
+    """Losses of the steps in exact units."""
+    loss = nn.criterion(model.recipe)
+    run = nn.prepare(model, loss, seed=3)
+    adam = qnn.optim.Adam(model.named_parameters())
+    figures = []
+    for step in range(steps):
+        part = np.arange(step * size, (step + 1) * size) % len(images)
+        loss(model(images[part]), labels[part]).backward()
+        adam.step(0.003)
+        adam.zero_grad()
+        run.advance()
+        assert loss.last is not None
+        figures.append(loss.last.loss_sum)
+    return figures
+
+
+@pytest.mark.parametrize("recipe", KINDS)
+def test_small_nets_learn_the_digits(recipe: str) -> None:
+    train, test = (data.load("digits", split=split) for split in ("train", "test"))
+    model = small((8, 8, 1), recipes.parse(recipe))
+    trained(model, train.images, train.labels, 90)
+    model.eval()
+    with qnn.no_grad():
+        right = (model(test.images).numpy().argmax(axis=1) == test.labels).mean()
+    assert right > (0.7 if "stochastic" in recipe else 0.85)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("recipe", KINDS)
+def test_every_path_and_thread_number_trains_the_same(kind: str, recipe: str) -> None:
+    random = np.random.default_rng(0)
+    shape = (8, 8, 1) if kind == "mlp" else (8, 9, 3)
+    images, labels = random.integers(0, 256, (24, *shape), np.uint8), random.integers(0, 5, 24)
+    results = []
+    for path in PATHS:
+        for threads in (1, 3) if path != "reference" else (1,):
+            with qnn.use_kernels(path):
+                qnn.set_num_threads(threads)
+                model = small(shape, recipes.parse(recipe), kind, 5)
+                figures = trained(model, images, labels, 3, 8)
+            state = model.state_dict()
+            results.append((figures, {key: value.tobytes() for key, value in state.items()}))
+    assert all(result == results[0] for result in results[1:])
+
+
+@pytest.mark.clause("UPD-4")
+def test_training_takes_the_recipes_loss_and_shift_adamax() -> None:
+    config = TrainConfig(model="digits-cnn", recipe="bnn(norm=shift)", optimizer="adamax", lr=2.0**-6, train_limit=32)
+    trainer = Trainer(config, data.load("digits", split="train"))
+    assert isinstance(trainer.criterion, nn.SquareHingeLoss)
+    assert isinstance(trainer.optimizer, qnn.optim.ShiftAdaMax)
+    batch = next(iter(trainer.batches(background=False)))
+    trainer.train_step(*batch)
+    saved = trainer.checkpoint()
+    other = Trainer(config, data.load("digits", split="train"))
+    other.restore(saved)
+    assert other.optimizer.steps == 1  # type: ignore[attr-defined]
+    assert other.train_step(*batch).digest == trainer.train_step(*batch).digest

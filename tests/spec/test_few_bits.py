@@ -1,0 +1,239 @@
+"""Weights of one to a few bits, DoReFa's maps and normalisation by shifts, against fractions, loops and all words."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from binary32 import Binary32 as ieee
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qnn.numerics import (
+    Rounding,
+    Target,
+    ap2_dots,
+    binarize,
+    binarize_stochastic,
+    check_exact_terms,
+    dorefa_activations,
+    dorefa_weights,
+    dorefa_weights_grad,
+    glorot_rate,
+    linear_quant,
+    log_quant,
+    pow2_levels,
+    shift_adamax,
+    shift_bn_deviations,
+    shift_bn_eval_statistics,
+    shift_bn_grad_coefficients,
+    shift_bn_mean,
+    shift_bn_statistics,
+    tanh32,
+)
+
+EDGES = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0**-149, -(2.0**-149), 2.0**-16, 1 - 2.0**-24, -1 + 2.0**-24, 1.5, -2.0]
+NUMBERS = st.one_of(st.floats(-2, 2, width=32), st.sampled_from(EDGES)).map(np.float32)
+ALL_WORDS = np.arange(65536, dtype=np.uint16)
+
+
+def array(*numbers: float) -> np.ndarray:
+    return np.array(numbers, np.float32)
+
+
+def power(x: Fraction) -> Fraction:
+    """AP2 by squares: |x| * 2**-k above the root of 2 goes up."""
+    if x == 0:
+        return Fraction(0)
+    k = 0
+    while abs(x) >= Fraction(2) ** (k + 1):
+        k += 1
+    while abs(x) < Fraction(2) ** k:
+        k -= 1
+    k += (abs(x) / Fraction(2) ** k) ** 2 > 2
+    return (1 if x > 0 else -1) * Fraction(2) ** k
+
+
+@pytest.mark.clause("BIT-1")
+@given(st.lists(NUMBERS, min_size=1))
+def test_binarised_weights_are_signs(numbers: list[np.float32]) -> None:
+    w = array(*numbers)
+    assert [int(v) for v in binarize(w)] == [1 if v >= 0 else -1 for v in w]
+    np.testing.assert_array_equal(binarize(binarize(w)), binarize(w))
+
+
+@pytest.mark.clause("BIT-2")
+@given(NUMBERS)
+def test_the_drawn_sign_has_its_probability_over_all_words(w: np.float32) -> None:
+    drawn = binarize_stochastic(np.full(65536, w, np.float32), ALL_WORDS)
+    assert set(np.unique(drawn)) <= {1.0, -1.0}
+    want = min(max(math.ceil((Fraction(float(w)) + 1) * 2**15), 0), 2**16)
+    assert int((drawn > 0).sum()) == want
+    assert bool((np.diff(drawn) <= 0).all()), "small words give +1"
+
+
+@pytest.mark.clause("BIT-2")
+@given(NUMBERS, NUMBERS, st.integers(0, 65535))
+def test_the_drawn_sign_rises_with_the_weight(a: np.float32, b: np.float32, word: int) -> None:
+    low, high = sorted((a, b))
+    signs = binarize_stochastic(array(low, high), np.array([word, word], np.uint16))
+    assert signs[0] <= signs[1]
+
+
+@pytest.mark.clause("BIT-3")
+@given(NUMBERS, st.integers(2, 8))
+def test_linear_levels(w: np.float32, bits: int) -> None:
+    steps = 2 ** (bits - 1)
+    scaled = Fraction(float(w)) * steps
+    nearest = math.ceil(scaled - Fraction(1, 2))  # ties down
+    want = Fraction(min(max(nearest, -steps), steps - 1), steps)
+    got = linear_quant(array(w), bits)
+    assert Fraction(float(got[0])) == want
+    np.testing.assert_array_equal(linear_quant(got, bits), got)
+    assert -linear_quant(-got, bits)[0] == got[0] or got[0] == -1
+
+
+@pytest.mark.clause("BIT-4")
+@given(NUMBERS, st.integers(2, 5))
+def test_log_levels(w: np.float32, bits: int) -> None:
+    least = Fraction(1, 2 ** (pow2_levels(bits) - 1))
+    x = Fraction(float(w))
+    size = min(max(abs(power(x)), least), Fraction(1))
+    want = Fraction(0) if x == 0 else size if x > 0 else -size
+    got = log_quant(array(w), bits)
+    assert Fraction(float(got[0])) == want
+    np.testing.assert_array_equal(log_quant(got, bits), got)
+    np.testing.assert_array_equal(log_quant(-array(w), bits), -got)
+
+
+@pytest.mark.clause("BIT-5")
+@given(st.integers(1, 10**6), st.integers(1, 10**6))
+def test_rates_are_the_inverse_of_glorots_deviation(fan_in: int, fan_out: int) -> None:
+    rate = glorot_rate(fan_in, fan_out)
+    assert np.float32(rate) == rate
+    assert abs(rate * math.sqrt(1.5 / (fan_in + fan_out)) - 1) < 2.0**-23
+    assert glorot_rate(fan_out, fan_in) == rate
+
+
+@pytest.mark.clause("BIT-6")
+@given(st.integers(1, 70000), st.integers(1, 8), st.integers(2, 16))
+def test_exact_terms_are_those_that_fit(terms: int, largest: int, bits: int) -> None:
+    if terms * largest < 2 ** (bits - 1):
+        check_exact_terms(terms, largest, bits)
+    else:
+        with pytest.raises(OverflowError, match="products hold at most"):
+            check_exact_terms(terms, largest, bits)
+
+
+@pytest.mark.clause("BIT-7")
+@given(st.lists(NUMBERS, min_size=1, max_size=9), st.integers(2, 8))
+def test_dorefa_weights_by_fractions(numbers: list[np.float32], bits: int) -> None:
+    w = array(*numbers)
+    t = [ieee.of(v) for v in tanh32(w)]
+    largest, steps = max(abs(v) for v in t), Fraction(2**bits - 1)
+    got, back = dorefa_weights(w, bits), dorefa_weights_grad(np.full_like(w, 3), w, bits)
+    for i, v in enumerate(t):
+        u = Fraction(1, 2)
+        if largest:
+            u = ieee.add(ieee.div(v, ieee.mul(Fraction(2), largest)), Fraction(1, 2))
+        assert ieee.of(got[i]) == (2 * round(ieee.mul(steps, u)) - steps) / 2**bits
+        slope = ieee.div(ieee.sub(Fraction(1), ieee.mul(v, v)), largest) if largest else Fraction(0)
+        assert ieee.of(back[i]) == ieee.mul(Fraction(3), slope)
+    assert all(int(v * 2**bits) % 2 for v in got), "odd integers: no level is 0"
+    np.testing.assert_array_equal(dorefa_weights(w, 1), binarize(w))
+    with pytest.raises(ValueError, match="1 to 8"):
+        dorefa_weights(w, 9)
+
+
+@pytest.mark.clause("BIT-8")
+@pytest.mark.parametrize("bits", [1, 2, 3, 7])
+@pytest.mark.parametrize("exponent", [-9, -7, -5, 0, 2])
+def test_dorefa_activations_of_every_code(bits: int, exponent: int) -> None:
+    codes = np.arange(-128, 128, dtype=np.int8)
+    got, _ = dorefa_activations(codes, exponent, bits, Target(-bits, bits + 1, Rounding.NEAREST_EVEN))
+    for q, y in zip(codes, got, strict=True):
+        x = min(max(Fraction(int(q)) * Fraction(2) ** exponent, Fraction(0)), Fraction(1)) * (2**bits - 1)
+        assert int(y) == round(x)  # Python rounds fractions half to even
+
+
+TENSORS = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed))
+
+
+@pytest.mark.clause("BIT-9", "BIT-10")
+@given(TENSORS, st.integers(1, 9), st.integers(-8, 3), st.sampled_from([np.int8, np.int16]))
+def test_shift_statistics_and_gradient_by_loops(
+    random: np.random.Generator, count: int, exponent: int, dtype: type
+) -> None:
+    limits = np.iinfo(dtype)
+    x = random.integers(limits.min, limits.max + 1, (count, 2)).astype(dtype)
+    g = random.integers(-128, 128, (count, 2)).astype(np.int8)
+    mean = shift_bn_mean(x.astype(np.int64).sum(axis=0), count)
+    deviations, powers = shift_bn_deviations(x, mean)
+    spread = (deviations.astype(np.int64) * powers).sum(axis=0)
+    stats = shift_bn_statistics(mean, spread, count, exponent, 1e-5)
+    sag = (g.astype(np.int64) * powers).sum(axis=0)
+    a, b, c = shift_bn_grad_coefficients(stats, g.astype(np.int64).sum(axis=0), sag, count, exponent, -3)
+    for ch in range(2):
+        column = [int(v) for v in x[:, ch]]
+        m = math.floor(Fraction(16 * sum(column), count) + Fraction(1, 2))
+        assert int(mean[ch]) == m
+        v = sum((16 * q - m) * power(Fraction(16 * q - m)) for q in column)
+        var = ieee.round(ieee.div(ieee.round(v), Fraction(count)) * Fraction(2) ** (2 * (exponent - 4)))
+        inverse = ieee.div(Fraction(1), ieee.sqrt(ieee.add(var, ieee.of(np.float32(1e-5)))))
+        assert ieee.of(stats.inv_std[ch]) == inverse
+        assert ieee.of(stats.mean_q[ch]) == Fraction(m, 16)
+        assert ieee.of(stats.k[ch]) == power(inverse) * Fraction(2) ** exponent
+        sigma, u = power(inverse) / 8, power(inverse) * Fraction(2) ** (exponent - 4)
+        sums = sum(int(w) * power(Fraction(16 * q - m)) for q, w in zip(column, g[:, ch], strict=True))
+        part = ieee.mul(ieee.mul(u, u), ieee.div(ieee.round(sums), Fraction(count)))
+        assert (ieee.of(a[ch]), ieee.of(b[ch])) == (sigma, -ieee.mul(sigma, part))
+        total = Fraction(sum(int(w) for w in g[:, ch]))
+        assert ieee.of(c[ch]) == -ieee.mul(sigma, ieee.div(total, Fraction(count)))
+
+
+@pytest.mark.clause("BIT-9")
+def test_evaluation_takes_the_mean_to_sixteenths() -> None:
+    stats = shift_bn_eval_statistics(array(1.03, -0.5), array(1.5, 0.7), -2)
+    assert stats.mean_q.tolist() == [4.125, -2.0]
+    assert stats.shift.tolist() == [2.0, 0.5]
+    assert stats.k.tolist() == [0.5, 0.125]
+    for count in (0, 2**22 + 1):
+        with pytest.raises(ValueError, match="entries a channel"):
+            shift_bn_mean(np.zeros(1, np.int64), count)
+
+
+@pytest.mark.clause("BIT-11")
+def test_dots_with_powers_over_all_codes() -> None:
+    q = np.arange(-128, 128, dtype=np.int8)[:, None]
+    g = np.random.default_rng(0).integers(-128, 128, q.shape).astype(np.int8)
+    want = sum(int(a) * power(Fraction(int(b))) for a, b in zip(g[:, 0], q[:, 0], strict=True))
+    assert ap2_dots(g, q).tolist() == [want]
+
+
+@pytest.mark.clause("UPD-4")
+@given(NUMBERS, NUMBERS, NUMBERS, NUMBERS.map(abs), st.integers(1, 5000), st.sampled_from([0.0, 0.01]))
+def test_shift_adamax_follows_the_stated_steps(w, g, m, v, step, decay) -> None:
+    betas = (0.875, 1 - 2.0**-10)
+    new_w, new_m, new_v = shift_adamax(array(w), array(g), array(m), array(v), step, 0.01, weight_decay=decay)
+    b1, b2, lam = (ieee.of(np.float32(b)) for b in (*betas, decay))
+    d = ieee.add(ieee.of(g), ieee.mul(lam, ieee.of(w)))
+    first = ieee.add(ieee.mul(b1, ieee.of(m)), ieee.mul(Fraction(1, 8), d))
+    largest = max(ieee.mul(b2, ieee.of(v)), abs(d))
+    assert (ieee.of(new_m[0]), ieee.of(new_v[0])) == (first, largest)
+    rate = power(ieee.of(np.float32(0.01 / (1 - 0.875**step))))
+    move = ieee.div(ieee.mul(rate, first), power(max(largest, Fraction(1, 2**27))))
+    assert ieee.of(new_w[0]) == ieee.sub(ieee.of(w), move)
+
+
+@pytest.mark.clause("BIT-1", "BIT-2", "BIT-3", "BIT-4", "BIT-7")
+def test_bad_input_is_refused() -> None:
+    bad = array(1, np.nan)
+    for function in (binarize, lambda w: linear_quant(w, 4), lambda w: log_quant(w, 4), lambda w: dorefa_weights(w, 2)):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            function(bad)
+        with pytest.raises(TypeError, match="float64"):
+            function(np.ones(2))
+    with pytest.raises(ValueError, match="one uint16 word each"):
+        binarize_stochastic(array(1, 2), np.zeros(3, np.uint16))
