@@ -1,8 +1,8 @@
 """The dispatch table of the kernels: which operation runs on which path, and how that is chosen.
 
 Every operation has one definition (the ``reference`` path, which calls :mod:`qnn.numerics`) and compiled twins with the
-same name, the same arguments and the same bits: ``c`` (portable C11), ``avx2`` and, for products and convolutions,
-``avx512vnni`` and ``amx``. ``TABLE[operation][path]`` holds the
+same name, the same arguments and the same bits: ``c`` (portable C11), ``avx2``, ``avx512vnni`` where 512 bits gain
+(products, convolutions, rounding) and, for products and convolutions, ``amx``. ``TABLE[operation][path]`` holds the
 functions; each part (``mac``, ``elementwise``) fills in its own rows.
 
 A forced path that lacks an operation falls to the next slower one that has it, in the order of PATHS;
