@@ -80,6 +80,7 @@ MAC = (
     "qnn_conv_s8.c",
     "qnn_conv_s8_plan.c",
     "qnn_weight_s8.c",
+    "qnn_weight_s8_block.c",
 )
 ELEMENTWISE = (
     "qnn_requantize.c",

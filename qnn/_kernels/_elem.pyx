@@ -145,7 +145,7 @@ def has_vpopcnt():
 
 cdef inline qnn_how _how(int path) noexcept nogil:
     cdef qnn_how how
-    how.avx2 = path >= 1
+    how.avx2 = path
     how.avx512 = path >= 2
     how.threads = _threads
     return how

@@ -1,5 +1,4 @@
-"""Recipes: ``fp32``, ``dfp8`` (the DFP paper), ``dfp(...)``, weights of a few levels, one to a few bits; ``parse`` reads
-one from its name."""
+"""Recipes: ``fp32``, ``dfp8`` (the DFP paper), ``dfp(...)``, few levels, few bits; ``parse`` reads one from its name."""
 
 from __future__ import annotations
 

@@ -149,9 +149,11 @@ QNN_AMX static void begin_amx(void)
 /* Without tiles in use a thread is as cheap to switch as any other. */
 QNN_AMX static void end_amx(void) { QNN_TILE_RELEASE(); }
 
+static void copy_plain(const int8_t *source, int64_t n, int8_t *out) { memcpy(out, source, (size_t)n); }
+
 const qnn_s8 *qnn_s8_amx(void)
 {
-    static const qnn_s8 s8 = {0, 16, 16, begin_amx, end_amx, 0, multiply_amx};
+    static const qnn_s8 s8 = {0, 16, 16, copy_plain, begin_amx, end_amx, 0, multiply_amx};
     return &s8;
 }
 

@@ -1,5 +1,6 @@
 /* int8 by int8 with AVX512-VNNI: quads by vpdpbusd, exact (it wraps, and its sums never get that far), 8 rows by two
-   panels or 16 rows by one at a time. Rows of a convolution with three taps side by side overlap, and are loaded once. */
+   panels or 16 rows by one at a time. Where rows overlap, as in convolutions of stride 1, what they share is loaded
+   once. */
 #include "qnn_s8.h"
 #include "qnn_vector512.h"
 
@@ -65,8 +66,8 @@ QNN_AVX512_INLINE void tile(const int rows, const int panels, const qnn_s8_block
             v512_store(sums + r * b->sums_stride + 16 * p, total[r][p]);
 }
 
-/* The same where each segment is TAPS pixels of row_stride bytes, as in a convolution with stride 1: tap k of row r is tap 0
-   of row r + k, so a quad is loaded once for all taps. It starts at its pixel's tap 0 in `first`. */
+/* The same where each segment is TAPS pixels of row_stride bytes, as in a convolution with stride 1: tap k of row r is
+   tap 0 of row r + k, so a quad is loaded once for all taps. */
 QNN_AVX512_INLINE void slide(const int rows, const int panels, const qnn_s8_block *b, const int8_t *first,
                              const int8_t *panel, const int32_t *start, int32_t *sums)
 {
@@ -180,11 +181,18 @@ QNN_AVX512 static void start_vnni(const int8_t *panel, int64_t quads, int32_t st
         start[j] *= -128;
 }
 
+/* Plain C, which the compiler turns into vectors of this instruction set. */
+QNN_AVX512 static void copy_flipped(const int8_t *source, int64_t n, int8_t *out)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (int8_t)(source[i] ^ -128);
+}
+
 static void nothing(void) {}
 
 const qnn_s8 *qnn_s8_vnni(void)
 {
-    static const qnn_s8 s8 = {0x80, 1, 8, nothing, nothing, start_vnni, multiply_vnni};
+    static const qnn_s8 s8 = {0x80, 1, 8, copy_flipped, nothing, nothing, start_vnni, multiply_vnni};
     return &s8;
 }
 

@@ -6,7 +6,7 @@
 #include "qnn_parallel.h"
 
 enum {
-    PIXELS = 512,     /* outputs of a block: enough to use a panel often, few enough for the caches */
+    PIXELS = 256,     /* outputs of a block: enough to use a panel often, few enough for the caches */
     WIDE_ROW = 512,   /* longer output rows are cut */
     SCRATCH = 1 << 19, /* bytes that a block's buffers should stay below */
     FURTHEST = 1 << 20 /* pixels from tap to tap; what reads further goes another way */
@@ -60,7 +60,7 @@ static void fill_buffer(const job *j, const part *at, int64_t rows, int64_t lowe
         }
         int64_t from = ((at->image * plan->in_h + y) * plan->in_w + qnn_max(0, lowest_column)) * channels;
         memset(to, zero, (size_t)(left * channels));
-        qnn_s8_copy(j->input + from, inside * channels, zero, to + left * channels);
+        plan->isa->s8->copy(j->input + from, inside * channels, to + left * channels);
         memset(to + (left + inside) * channels, zero, (size_t)((width - left - inside) * channels));
     }
 }

@@ -11,6 +11,7 @@ enum {
     COLUMN_PANELS = 16, /* at most so many panels in a block of columns */
     PACK_PANELS = 4,    /* packed together: 64 columns are one cache line of int8 */
     PACK_ROWS = 16,
+    FEW = 3,            /* so many rows are not worth packing B for products in bytes either */
     SMALL = 1 << 16     /* multiply-adds that are not worth a second thread */
 };
 
@@ -167,12 +168,13 @@ int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_outp
     job j = {.isa = isa, .p = problem, .output = output, .layout = qnn_make_layout(problem->a_bytes, problem->b_bytes)};
     if (problem->m == 0 || problem->n == 0)
         return 0;
-    int bytes = qnn_gemm_s8(isa, problem, output, threads, counts);
-    if (bytes <= 0)
-        return bytes;
-    int few = qnn_gemm_few_rows(isa, problem, output, threads, counts);
-    if (few <= 0)
-        return few;
+    int result = problem->m <= FEW ? qnn_gemm_few_rows(isa, problem, output, threads, counts) : 1;
+    if (result > 0)
+        result = qnn_gemm_s8(isa, problem, output, threads, counts);
+    if (result > 0 && problem->m > FEW)
+        result = qnn_gemm_few_rows(isa, problem, output, threads, counts);
+    if (result <= 0)
+        return result;
     if (problem->m <= SMALL / problem->n / (problem->k + 1))
         threads = 1;
     j.panels = qnn_panels(&j.layout, problem->n);

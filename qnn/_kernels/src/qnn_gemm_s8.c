@@ -80,7 +80,7 @@ static int64_t list_rows(const job *j, int64_t row, int64_t count, int64_t k0, i
     int64_t stride = j->turned ? j->turned_row : j->row_length;
     int8_t *from = j->turned ? j->turned + row * stride + k0 : copy;
     for (int64_t r = 0; !j->turned && r < count; r++)
-        qnn_s8_copy((const int8_t *)p->a + (row + r) * p->k + k0, length, j->isa->s8->flip, copy + r * stride);
+        j->isa->s8->copy((const int8_t *)p->a + (row + r) * p->k + k0, length, copy + r * stride);
     for (int64_t r = 0; r < count; r += QNN_S8_TILE)
         *tiles++ = (qnn_s8_tile){from + r * stride, qnn_min(QNN_S8_TILE, count - r)};
     return stride;

@@ -9,8 +9,8 @@
 
 enum { GROUPS = 4, BLOCKS = 8, XOR3 = 0x96 /* the truth table of a ^ b ^ c */ };
 
-/* The counters of eight neighbouring blocks, one vector per word. Only the lower halves of the lanes count: a product of
-   32 by 32 bits looks at nothing else, so its halves are used where they are, and the lower one needs no step. */
+/* The counters of eight neighbouring blocks, one vector per word. Only the lower halves of the lanes count: a product
+   looks at nothing else, so its own halves are used where they are, and the lower one needs no step. */
 typedef struct {
     __m512i c0, c1, c2, c3;
 } lanes;

@@ -58,6 +58,7 @@ struct qnn_s8 {
     int flip;             /* what the bytes of the left operand are xored with */
     int64_t quads;        /* runs are padded to a multiple of so many quads */
     int64_t rows;         /* what a tile costs is proportional to its rows, rounded up to so many */
+    void (*copy)(const int8_t *source, int64_t n, int8_t *out); /* out[i] = source[i] ^ flip */
     void (*begin)(void);  /* before and after the multiplications of one thread's block */
     void (*end)(void);
     void (*start)(const int8_t *panel, int64_t quads, int32_t start[16]); /* NULL: sums start at 0 */
@@ -84,8 +85,6 @@ void qnn_s8_pack_rows(const int8_t *const *rows, int64_t first, int64_t length, 
 /* The same where column j is contiguous at source + j * stride. */
 void qnn_s8_pack_columns(const int8_t *source, int64_t stride, int64_t length, int64_t columns, int64_t quads,
                          int8_t *panel);
-/* out[i] = source[i] ^ flip */
-void qnn_s8_copy(const int8_t *source, int64_t n, int flip, int8_t *out);
 /* out[j * out_stride + i] = source[i * stride + j] ^ flip for i < rows, j < columns. */
 void qnn_s8_transpose(const int8_t *source, int64_t stride, int64_t rows, int64_t columns, int flip, int8_t *out,
                       int64_t out_stride);

@@ -104,15 +104,6 @@ void qnn_s8_pack_columns(const int8_t *source, int64_t stride, int64_t length, i
             panel[i / QNN_S8_QUAD * QNN_S8_STEP + j * QNN_S8_QUAD + i % QNN_S8_QUAD] = source[j * stride + i];
 }
 
-void qnn_s8_copy(const int8_t *source, int64_t n, int flip, int8_t *out)
-{
-    if (!flip)
-        memcpy(out, source, (size_t)n);
-    else
-        for (int64_t i = 0; i < n; i++)
-            out[i] = (int8_t)(source[i] ^ -128);
-}
-
 void qnn_s8_transpose(const int8_t *source, int64_t stride, int64_t rows, int64_t columns, int flip, int8_t *out,
                       int64_t out_stride)
 {

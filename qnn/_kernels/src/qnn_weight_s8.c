@@ -1,14 +1,7 @@
-/* Weight gradient on bytes: for every tap the product of two matrices whose inner index is the output position.
- *
- * Per block of positions the input becomes planes, one per channel and remainder modulo the stride, so that a tap is
- * nothing but an offset into a plane. With stride 1 the padding at the end of a row is that at the start of the next one,
- * and likewise between images. The gradients become panels, and what is summed over is either one run over all of a plane,
- * where the panels have its row pitch and zeros for its padding, or a run per row without the padding: whichever is
- * shorter after each run is padded as the instructions want it. Sums are integers of each thread, added at the end,
- * drained to int64 before they could leave int32. */
-#include "qnn_conv_plan.h"
+/* Weight gradient on bytes: for every tap the product of two matrices whose inner index is the output position. */
+#include "qnn_weight_s8.h"
+
 #include "qnn_parallel.h"
-#include "qnn_s8.h"
 
 enum {
     POSITIONS = 1024,      /* of a block: sums are loaded and stored once for so many products */
@@ -18,41 +11,9 @@ enum {
     FEWEST = 4             /* blocks per thread */
 };
 
-/* Tap t reads, for output i, element i + ahead[t] of the plane number[t], whose elements are a stride apart. */
-typedef struct {
-    int64_t planes, furthest;                /* number of planes; largest `ahead` */
-    int64_t *ahead, *number, *remainder;     /* per tap, per tap, per plane */
-} axis_taps;
-
-typedef struct {
-    const qnn_isa *isa;
-    const qnn_conv_shape *s;
-    const int8_t *x, *g;
-    int wide;
-    axis_taps ty, tx;
-    int64_t pitch, image_rows;            /* elements from row to row of a plane; rows from image to image */
-    int64_t images, rows, row_blocks;     /* of a block: whole images (rows = oh), or rows of one */
-    int64_t row_run;                      /* positions of a run per row, or 0: one run */
-    int64_t length, plane;                /* positions of a block, padded; bytes of one channel's plane */
-    int64_t channel_tiles, panels, taps, sums_rows, sums_stride, safe_k;
-    char *scratch;                        /* one part per worker: sums at 0, then these */
-    int64_t scratch_bytes, total_at, planes_at, panels_at, starts_at, pointers_at, segments_at, tiles_at, zeros_at,
-        since_at;
-} job;
-
-/* One worker's memory. */
-typedef struct {
-    int32_t *sums;  /* [taps][channel tiles][16][sums_stride] */
-    int64_t *total; /* the same, [..][filters], only when wide */
-    int8_t *planes; /* [planes][channel tiles * 16][plane] */
-    int8_t *panels; /* [panels][length / 4][64] */
-    int32_t *starts;
-    const int8_t **pointers;
-    qnn_s8_segment *segments;
-    qnn_s8_tile *tiles;
-    int8_t *zeros;
-    int64_t *since; /* positions in sums that were not drained yet */
-} memory;
+typedef qnn_weight_taps axis_taps;
+typedef qnn_weight_job job;
+typedef qnn_weight_memory memory;
 
 static memory memory_of(const job *j, int worker)
 {
@@ -97,83 +58,6 @@ static void drain(const job *j, const memory *m)
     *m->since = 0;
 }
 
-/* Output rows first .. first+rows-1 of an image to rows base .. of the plane with these remainders. */
-static void fill_plane(const job *j, int64_t image, int64_t first, int64_t rows, int64_t base, int64_t remainder_y,
-                       int64_t remainder_x, int8_t *plane)
-{
-    const qnn_conv_shape *s = j->s;
-    /* Element t of a row is input t * stride + remainder - pad. */
-    int64_t before = s->pad_x - remainder_x, behind = s->w - 1 + before;
-    int64_t t0 = before > 0 ? (before + s->stride_x - 1) / s->stride_x : 0;
-    int64_t t1 = behind < 0 ? 0 : qnn_min(s->ow + j->tx.furthest, behind / s->stride_x + 1);
-    for (int64_t u = 0; t0 < t1 && u < rows + j->ty.furthest; u++) {
-        int64_t y = (first + u) * s->stride_y + remainder_y - s->pad_y;
-        if (y < 0 || y >= s->h)
-            continue;
-        const int8_t *from = j->x + ((image * s->h + y) * s->w + t0 * s->stride_x - before) * s->channels;
-        qnn_s8_transpose(from, s->stride_x * s->channels, t1 - t0, s->channels, j->isa->s8->flip,
-                         plane + (base + u) * j->pitch + t0, j->plane);
-    }
-}
-
-/* Positions of all runs of `images` images with `rows` rows each. */
-static int64_t positions_of(const job *j, int64_t images, int64_t rows)
-{
-    if (j->row_run)
-        return images * rows * j->row_run;
-    return qnn_s8_padded(j->isa->s8, ((images - 1) * j->image_rows + rows) * j->pitch);
-}
-
-/* Lists the gradients of all positions, and the runs of a plane that meet them. Returns the number of runs. */
-static int64_t list_positions(const job *j, const memory *m, int64_t image0, int64_t images, int64_t first, int64_t rows,
-                              int64_t length)
-{
-    const qnn_conv_shape *s = j->s;
-    int64_t row_positions = j->row_run ? j->row_run : j->pitch, count = 0;
-    const int8_t **to = m->pointers, **end = to + length;
-    for (int64_t i = 0; i < images; i++)
-        for (int64_t y = 0; y < (j->row_run ? rows : j->image_rows) && to < end; y++) {
-            const int8_t *g = j->g + ((image0 + i) * s->oh + first + y) * s->ow * s->filters;
-            int64_t x = 0, most = qnn_min(row_positions, end - to);
-            for (; y < rows && x < qnn_min(s->ow, most); x++)
-                *to++ = g + x * s->filters;
-            for (; x < most; x++)
-                *to++ = m->zeros;
-            if (j->row_run)
-                m->segments[count++] =
-                    (qnn_s8_segment){(i * j->image_rows + y) * j->pitch, row_positions / QNN_S8_QUAD};
-        }
-    while (to < end)
-        *to++ = m->zeros;
-    if (!j->row_run)
-        m->segments[count++] = (qnn_s8_segment){0, length / QNN_S8_QUAD};
-    return count;
-}
-
-/* Planes and panels of `images` images, output rows first .. first+rows-1 of each. Returns the number of runs. */
-static int64_t prepare(const job *j, const memory *m, int64_t image0, int64_t images, int64_t first, int64_t rows,
-                       int64_t length)
-{
-    const qnn_conv_shape *s = j->s;
-    int64_t channels = j->channel_tiles * QNN_S8_TILE;
-    for (int64_t p = 0; p < j->ty.planes * j->tx.planes; p++) {
-        int8_t *plane = m->planes + p * channels * j->plane;
-        memset(plane, j->isa->s8->flip, (size_t)(s->channels * j->plane));
-        for (int64_t i = 0; i < images; i++)
-            fill_plane(j, image0 + i, first, rows, i * j->image_rows, j->ty.remainder[p / j->tx.planes],
-                       j->tx.remainder[p % j->tx.planes], plane);
-    }
-    int64_t runs = list_positions(j, m, image0, images, first, rows, length);
-    for (int64_t p = 0; p < j->panels; p++) {
-        int8_t *panel = m->panels + p * length * QNN_PANEL;
-        qnn_s8_pack_rows(m->pointers, p * QNN_PANEL, length, qnn_min(QNN_PANEL, s->filters - p * QNN_PANEL),
-                         length / QNN_S8_QUAD, panel);
-        if (j->isa->s8->start)
-            j->isa->s8->start(panel, length / QNN_S8_QUAD, m->starts + p * QNN_PANEL);
-    }
-    return runs;
-}
-
 /* A tile of channels for every tap: the same planes, seen from another offset. */
 static void list_tiles(const job *j, const memory *m)
 {
@@ -201,7 +85,8 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     if (j->wide && *m.since + positions > j->safe_k)
         drain(j, &m);
     *m.since += positions;
-    int64_t length = positions_of(j, images, rows), runs = prepare(j, &m, image, images, first, rows, length);
+    int64_t length = qnn_weight_positions(j, images, rows);
+    int64_t runs = qnn_weight_prepare(j, &m, image, images, first, rows, length);
     list_tiles(j, &m);
     qnn_s8_block block = {.tile = m.tiles, .tiles = j->taps * j->channel_tiles, .row_stride = j->plane,
                           .segment = m.segments, .segments = runs, .panel = m.panels, .panels = j->panels,
@@ -240,7 +125,7 @@ static void place(job *j)
     int64_t all_rows = (j->images - 1) * j->image_rows + j->rows, sums = j->sums_rows * j->sums_stride * 4;
     int64_t row_run = qnn_s8_padded(j->isa->s8, j->s->ow), one_run = qnn_s8_padded(j->isa->s8, all_rows * j->pitch);
     j->row_run = j->images * j->rows * row_run < one_run ? row_run : 0;
-    j->length = positions_of(j, j->images, j->rows);
+    j->length = qnn_weight_positions(j, j->images, j->rows);
     /* The last run of a row may end behind the row. */
     j->plane = qnn_s8_row_length(one_run + row_run + j->ty.furthest * j->pitch + j->tx.furthest);
     int64_t planes = j->ty.planes * j->tx.planes * j->channel_tiles * QNN_S8_TILE * j->plane;

@@ -1,0 +1,73 @@
+/* A block of a weight gradient on bytes: input planes, gradient panels, and the runs in which they meet. */
+#include "qnn_weight_s8.h"
+
+typedef qnn_weight_job job;
+typedef qnn_weight_memory memory;
+
+/* Output rows first .. first+rows-1 of an image to rows base .. of the plane with these remainders. */
+static void fill_plane(const job *j, int64_t image, int64_t first, int64_t rows, int64_t base, int64_t remainder_y,
+                       int64_t remainder_x, int8_t *plane)
+{
+    const qnn_conv_shape *s = j->s;
+    /* Element t of a row is input t * stride + remainder - pad. */
+    int64_t before = s->pad_x - remainder_x, behind = s->w - 1 + before;
+    int64_t t0 = before > 0 ? (before + s->stride_x - 1) / s->stride_x : 0;
+    int64_t t1 = behind < 0 ? 0 : qnn_min(s->ow + j->tx.furthest, behind / s->stride_x + 1);
+    for (int64_t u = 0; t0 < t1 && u < rows + j->ty.furthest; u++) {
+        int64_t y = (first + u) * s->stride_y + remainder_y - s->pad_y;
+        if (y < 0 || y >= s->h)
+            continue;
+        const int8_t *from = j->x + ((image * s->h + y) * s->w + t0 * s->stride_x - before) * s->channels;
+        qnn_s8_transpose(from, s->stride_x * s->channels, t1 - t0, s->channels, j->isa->s8->flip,
+                         plane + (base + u) * j->pitch + t0, j->plane);
+    }
+}
+
+/* Lists the gradients of all positions, and the runs of a plane that meet them. Returns the number of runs. */
+static int64_t list_positions(const job *j, const memory *m, int64_t image0, int64_t images, int64_t first,
+                              int64_t rows, int64_t length)
+{
+    const qnn_conv_shape *s = j->s;
+    int64_t row_positions = j->row_run ? j->row_run : j->pitch, count = 0;
+    const int8_t **to = m->pointers, **end = to + length;
+    for (int64_t i = 0; i < images; i++)
+        for (int64_t y = 0; y < (j->row_run ? rows : j->image_rows) && to < end; y++) {
+            const int8_t *g = j->g + ((image0 + i) * s->oh + first + y) * s->ow * s->filters;
+            int64_t x = 0, most = qnn_min(row_positions, end - to);
+            for (; y < rows && x < qnn_min(s->ow, most); x++)
+                *to++ = g + x * s->filters;
+            for (; x < most; x++)
+                *to++ = m->zeros;
+            if (j->row_run)
+                m->segments[count++] =
+                    (qnn_s8_segment){(i * j->image_rows + y) * j->pitch, row_positions / QNN_S8_QUAD};
+        }
+    while (to < end)
+        *to++ = m->zeros;
+    if (!j->row_run)
+        m->segments[count++] = (qnn_s8_segment){0, length / QNN_S8_QUAD};
+    return count;
+}
+
+int64_t qnn_weight_prepare(const job *j, const memory *m, int64_t image0, int64_t images, int64_t first, int64_t rows,
+                           int64_t length)
+{
+    const qnn_conv_shape *s = j->s;
+    int64_t channels = j->channel_tiles * QNN_S8_TILE;
+    for (int64_t p = 0; p < j->ty.planes * j->tx.planes; p++) {
+        int8_t *plane = m->planes + p * channels * j->plane;
+        memset(plane, j->isa->s8->flip, (size_t)(s->channels * j->plane));
+        for (int64_t i = 0; i < images; i++)
+            fill_plane(j, image0 + i, first, rows, i * j->image_rows, j->ty.remainder[p / j->tx.planes],
+                       j->tx.remainder[p % j->tx.planes], plane);
+    }
+    int64_t runs = list_positions(j, m, image0, images, first, rows, length);
+    for (int64_t p = 0; p < j->panels; p++) {
+        int8_t *panel = m->panels + p * length * QNN_PANEL;
+        qnn_s8_pack_rows(m->pointers, p * QNN_PANEL, length, qnn_min(QNN_PANEL, s->filters - p * QNN_PANEL),
+                         length / QNN_S8_QUAD, panel);
+        if (j->isa->s8->start)
+            j->isa->s8->start(panel, length / QNN_S8_QUAD, m->starts + p * QNN_PANEL);
+    }
+    return runs;
+}
