@@ -145,13 +145,11 @@ QNN_AVX512_INLINE v512 v512_add_s64(v512 a, v512 b)
     return v512_load(left);
 }
 
-QNN_AVX512_INLINE int64_t v512_sum_s64(v512 a)
+QNN_AVX512_INLINE v512 v512_load_words(const void *p, int64_t n)
 {
-    int64_t lane[8], sum = 0;
-    memcpy(lane, &a, sizeof lane);
-    for (int i = 0; i < 8; i++)
-        sum += lane[i];
-    return sum;
+    v512 v = v512_zero();
+    memcpy(&v, p, (size_t)n * 8);
+    return v;
 }
 
 QNN_AVX512_INLINE v512 v512_ones_u64(v512 a)

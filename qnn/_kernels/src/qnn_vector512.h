@@ -76,7 +76,11 @@ QNN_AVX512_INLINE v512 v512_spread64(const void *p)
     return _mm512_set1_epi64(word);
 }
 QNN_AVX512_INLINE v512 v512_add_s64(v512 a, v512 b) { return _mm512_add_epi64(a, b); }
-QNN_AVX512_INLINE int64_t v512_sum_s64(v512 a) { return _mm512_reduce_add_epi64(a); }
+/* n of 8 words, 1 <= n; zeros behind them. */
+QNN_AVX512_INLINE v512 v512_load_words(const void *p, int64_t n)
+{
+    return _mm512_maskz_loadu_epi64((__mmask8)((1u << n) - 1), p);
+}
 QNN_AVX512_BITS_INLINE v512 v512_ones_u64(v512 a) { return _mm512_popcnt_epi64(a); }
 /* The lower halves of eight lanes. */
 QNN_AVX512_INLINE void v512_store_as_s32(void *p, v512 a)

@@ -9,31 +9,76 @@
 
 enum { ROWS = 8, WIDTH = 16 };
 
-/* Straight from the rows of b, which are read in one stream. */
+QNN_AVX512_BITS_INLINE v512 count(v512 sum, v512 a, v512 b)
+{
+    return v512_add_s64(sum, v512_ones_u64(v512_xor(a, b)));
+}
+
+/* One row by one column: so b is read in one stream. */
+QNN_AVX512_BITS_INLINE v512 one(const uint64_t *a, const uint64_t *b, int64_t words)
+{
+    v512 even = v512_zero(), odd = v512_zero();
+    int64_t i = 0;
+    for (; words - i >= 16; i += 16) {
+        even = count(even, v512_load(a + i), v512_load(b + i));
+        odd = count(odd, v512_load(a + i + 8), v512_load(b + i + 8));
+    }
+    for (; i < words; i += 8) {
+        int64_t n = words - i < 8 ? words - i : 8;
+        even = count(even, v512_load_words(a + i, n), v512_load_words(b + i, n));
+    }
+    return v512_add_s64(even, odd);
+}
+
+/* Four rows by four columns; next: how far the columns after these are. The counts are below 2^31, so adding up the
+   halves of all lanes is adding up the lanes. */
+QNN_AVX512_BITS_INLINE void four_by_four(const uint64_t *a, int64_t a_stride, const uint64_t *const *b, int64_t next,
+                                         int64_t words, int32_t counts[4][4])
+{
+    v512 total[4][4];
+    for (int r = 0; r < 4; r++)
+        for (int c = 0; c < 4; c++)
+            total[r][c] = v512_zero();
+    for (int64_t i = 0; i < words; i += 8) {
+        const int64_t n = words - i < 8 ? words - i : 8;
+        v512 columns[4];
+        for (int c = 0; c < 4; c++) {
+            columns[c] = v512_load_words(b[c] + i, n);
+            v512_prefetch(b[c] + i + next);
+        }
+        for (int r = 0; r < 4; r++) {
+            const v512 row = v512_load_words(a + r * a_stride + i, n);
+            for (int c = 0; c < 4; c++)
+                total[r][c] = count(total[r][c], row, columns[c]);
+        }
+    }
+    for (int r = 0; r < 4; r++)
+        v512_four_sums_s32(total[r][0], total[r][1], total[r][2], total[r][3], counts[r]);
+}
+
+/* Straight from the rows of b. */
 QNN_AVX512_BITS static void dots_avx512(const uint64_t *a, int64_t a_stride, int64_t rows, const uint64_t *b,
                                         int64_t b_stride, int64_t columns, int64_t words, int32_t *counts,
                                         int64_t counts_stride)
 {
-    const int64_t whole = words / 8 * 8, rest = words - whole;
-    for (int64_t c = 0; c < columns; c++, b += b_stride) {
-        uint64_t last[8] = {0};
-        memcpy(last, b + whole, (size_t)rest * sizeof *last);
-        for (int64_t r = 0; r < rows; r++) {
+    for (int64_t c = 0; c < columns; c += 4) {
+        const int64_t n = columns - c < 4 ? columns - c : 4;
+        const uint64_t *at[4];
+        int64_t r = 0;
+        for (int64_t x = 0; x < 4; x++) /* absent columns: the last one again */
+            at[x] = b + (c + (x < n ? x : n - 1)) * b_stride;
+        for (; rows - r >= 4; r += 4) {
+            int32_t found[4][4];
+            four_by_four(a + r * a_stride, a_stride, at, 4 * b_stride, words, found);
+            for (int64_t y = 0; y < 4; y++)
+                memcpy(counts + (r + y) * counts_stride + c, found[y], (size_t)n * sizeof *counts);
+        }
+        for (; r < rows; r++) {
             const uint64_t *row = a + r * a_stride;
-            v512 even = v512_zero(), odd = v512_zero();
-            int64_t i = 0;
-            for (; whole - i >= 16; i += 16) {
-                even = v512_add_s64(even, v512_ones_u64(v512_xor(v512_load(row + i), v512_load(b + i))));
-                odd = v512_add_s64(odd, v512_ones_u64(v512_xor(v512_load(row + i + 8), v512_load(b + i + 8))));
-            }
-            if (i < whole)
-                even = v512_add_s64(even, v512_ones_u64(v512_xor(v512_load(row + i), v512_load(b + i))));
-            if (rest) {
-                uint64_t left[8] = {0};
-                memcpy(left, row + whole, (size_t)rest * sizeof *left);
-                odd = v512_add_s64(odd, v512_ones_u64(v512_xor(v512_load(left), v512_load(last))));
-            }
-            counts[r * counts_stride + c] = (int32_t)v512_sum_s64(v512_add_s64(even, odd));
+            int32_t found[4];
+            v512_four_sums_s32(one(row, at[0], words), one(row, at[1], words), one(row, at[2], words),
+                               one(row, at[3], words), found);
+            memcpy(counts + r * counts_stride + c, found, (size_t)n * sizeof *counts);
         }
     }
 }
@@ -97,7 +142,7 @@ QNN_AVX512_BITS static void multiply_avx512(const uint8_t *a, int64_t a_stride, 
 
 const qnn_bits *qnn_bits_avx512(void)
 {
-    static const qnn_bits bits = {dots_avx512, 4, WIDTH, 8, pack, prepare, multiply_avx512};
+    static const qnn_bits bits = {dots_avx512, 24, WIDTH, 8, pack, prepare, multiply_avx512};
     return &bits;
 }
 
