@@ -403,6 +403,18 @@ def test_training_has_the_same_bits_on_every_path_and_learns(name: str) -> None:
     assert all(other == found[0] for other in found)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_the_frozen_network_has_the_bits_of_the_evaluation(name: str) -> None:
+    make, side = NETS[name]
+    model = make("dfp8")
+    run = nn.prepare(model, seed=1)
+    model(pictures(side, 4))
+    run.advance()
+    model.eval()
+    frozen = qnn.inference.freeze(model, pictures(side))
+    assert np.array_equal(frozen(pictures(side, 3)), model(pictures(side, 3)).numpy())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["tbq-nn", "densenet100", "resnet110", "alexnet", "googlenet", "resnet18", "resnet50", "inception-v3"]
