@@ -159,7 +159,7 @@ class ResNet(nn.Module):
                 self.blocks.append(block(inputs, channels, stride, recipe, plan.projection))
                 inputs = widening * channels
         self.pool = nn.GlobalAveragePool(recipe)
-        self.linear, *self.last = classifier(inputs, classes, recipe)
+        self.linear, *self.closing = classifier(inputs, classes, recipe)
 
     def forward(self, images: object) -> Tensor:
         x = self.relu(self.norm(self.conv(self.front(images))))
@@ -168,7 +168,7 @@ class ResNet(nn.Module):
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.linear(self.pool(x))
-        for layer in self.last:
+        for layer in self.closing:
             out = layer(out)
         return out
 
