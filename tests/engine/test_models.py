@@ -159,6 +159,14 @@ def test_training_has_the_same_bits_on_every_path_and_learns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETS)
+def test_training_in_float_learns(name: str) -> None:
+    make, side = NETS[name]
+    losses, _ = trained(make, side, "fp32", 3)
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", NETS)
 def test_the_frozen_network_has_the_bits_of_the_evaluation(name: str) -> None:
     make, side = NETS[name]
     model = make("dfp8")
