@@ -33,9 +33,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Test the network in RUN's newest checkpoint (default: the latest run in ./runs)."""
-    from qnn import data as qnn_data
     from qnn import training
     from qnn.report.restore import restore
+    from qnn.training.inputs import load_split
     from qnn.training.runs import RunFolder
 
     folder = RunFolder(find_run(run))
@@ -43,7 +43,7 @@ def command(
     changes: dict[str, Any] = {"data": data, "kernels": kernels, "threads": threads}
     config = config.replace(**{key: value for key, value in changes.items() if value is not None})
     restored = restore(folder.path, config.seed)
-    dataset = qnn_data.load(config.data, split=split)
+    dataset = load_split(config, split)
     check_fit(dataset, restored, config.data)
     with training.runtime(config):
         begun = time.perf_counter()

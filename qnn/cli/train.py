@@ -156,10 +156,10 @@ def finish(result: Result, report: bool) -> None:
 
 def store_pictures(folder: RunFolder) -> None:
     """Put the worst examples' pixels into the run folder, so that its report needs no data set."""
-    from qnn import data
     from qnn.report.reader import add_pictures
+    from qnn.training.inputs import load_split
 
-    add_pictures(folder, data.load(folder.config().data, split="test").images)
+    add_pictures(folder, load_split(folder.config(), "test").images)
 
 
 def store_runtime(folder: RunFolder) -> None:

@@ -10,6 +10,7 @@ from qnn.data.dataset import Dataset
 from qnn.data.listing import CatalogueRow, CheckRow, catalogue, check
 from qnn.data.loading import load
 from qnn.data.locate import data_root
+from qnn.data.pictures import Pictures
 from qnn.data.registry import names
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "CatalogueRow",
     "CheckRow",
     "Dataset",
+    "Pictures",
     "batches",
     "catalogue",
     "check",

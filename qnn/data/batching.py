@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qnn.data.augment import augment_words, crop_flip, pad_value
 from qnn.data.dataset import Dataset
 from qnn.data.messages import problem
+from qnn.data.pictures import Images, Pictures
 from qnn.numerics.initial import DATA_STREAM, permutation
 
 AUGMENTATIONS = (None, "crop-flip")
@@ -46,7 +47,7 @@ def batches(
     shuffle : bool
         In the permuted order of the epoch, else in the stored order.
     augment : None or "crop-flip"
-        Cut from the image padded by 4, and mirror half of them.
+        Cut from the image padded by 4, and mirror half of them; pictures in files are cut from the whole picture.
     drop_last : bool
         Leave out the last batch when it is not full.
     start_batch : int
@@ -67,7 +68,7 @@ def batches(
 
     Notes
     -----
-    Bit-exactness: clauses DAT-1 to DAT-4; nothing may vary.
+    Bit-exactness: clauses DAT-1 to DAT-4 and DAT-10; nothing may vary.
     """
     n = len(dataset)
     size = _whole("batch_size", batch_size, 1, 2**31)
@@ -110,9 +111,9 @@ def _whole(name: str, value: object, low: int, high: int) -> int:
 
 @dataclass(frozen=True)
 class _Plan:
-    """All that determines the batches of an epoch; holds arrays only, so that a thread may keep it."""
+    """All that determines the batches of an epoch; holds arrays and file names only, so that a thread may keep it."""
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.int64]
     order: NDArray[np.int64]
     words: NDArray[np.uint32] | None
@@ -122,9 +123,13 @@ class _Plan:
     def make(self, number: int) -> Batch:
         """Return batch ``number`` of the epoch."""
         positions = self.order[number * self.size : (number + 1) * self.size]
-        images = self.images[positions]
-        if self.words is not None:
-            images = crop_flip(images, self.words[positions], self.pad)
+        words = None if self.words is None else self.words[positions]
+        if isinstance(self.images, Pictures):
+            images = self.images.cut(positions, words)
+        else:
+            images = self.images[positions]
+            if words is not None:
+                images = crop_flip(images, words, self.pad)
         return images, self.labels[positions], positions.copy()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.data.messages import problem
-from qnn.data.moments import channel_moments
+from qnn.data.pictures import Images, Pictures, moments_of, take
 from qnn.data.split import subset_positions
 
 
@@ -22,8 +22,9 @@ class Dataset:
 
     Parameters
     ----------
-    images : uint8 [N, H, W, C]
-        N, H, W and C at least 1. A read-only view is kept, no copy is made when the array is C-contiguous.
+    images : uint8 [N, H, W, C], or Pictures
+        N, H, W and C at least 1. A read-only view is kept, no copy is made when the array is C-contiguous. Pictures
+        stay in their files until an index asks for them.
     labels : integers [N]
         Class numbers in ``0 .. len(classes) - 1``; kept as int64.
     classes : sequence of str
@@ -31,7 +32,8 @@ class Dataset:
     name : str
         What to call the data set in reports.
     mean, std : tuples of float, optional
-        Per channel, for pixel / 255. Left out, they are computed from ``images`` (clause DAT-7).
+        Per channel, for pixel / 255. Left out, they are computed from ``images`` (clause DAT-7), or ImageNet's for
+        pictures in files (clause DAT-10).
 
     Raises
     ------
@@ -40,10 +42,10 @@ class Dataset:
 
     Notes
     -----
-    Bit-exactness: clauses DAT-7 (mean, std) and DAT-8 (checksum); nothing may vary.
+    Bit-exactness: clauses DAT-7 (mean, std), DAT-8 and DAT-11 (checksum); nothing may vary.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.int64]
     classes: list[str]
     name: str
@@ -57,7 +59,7 @@ class Dataset:
         labels = _checked_labels(self.labels, len(images), len(classes), self.name)
         mean, std = self.mean, self.std
         if not mean or not std:
-            mean, std = channel_moments(images)
+            mean, std = moments_of(images)
         _check_moments(mean, std, images.shape[-1], self.name)
         for field, value in (("images", images), ("labels", labels), ("classes", classes)):
             object.__setattr__(self, field, value)
@@ -78,11 +80,12 @@ class Dataset:
         """SHA-256, in hexadecimal, of what the numbers are (clause DAT-8).
 
         It covers the bytes ``qnn-data-1``, then N, H, W, C as little-endian int64, the images in C order and the
-        labels as little-endian int64. Names, mean and std do not enter.
+        labels as little-endian int64. Names, mean and std do not enter. For pictures in files it begins with
+        ``qnn-data-2``, and their fingerprint stands for the images (clause DAT-11): all files are read once.
         """
-        digest = hashlib.sha256(b"qnn-data-1")
+        digest = hashlib.sha256(b"qnn-data-2" if isinstance(self.images, Pictures) else b"qnn-data-1")
         digest.update(np.asarray(self.images.shape, "<i8").tobytes())
-        digest.update(self.images.data)
+        digest.update(self.images.fingerprint() if isinstance(self.images, Pictures) else self.images.data)
         digest.update(self.labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
@@ -106,10 +109,12 @@ class Dataset:
                 f"a subset of {n!r} samples", f"an integer from 1 to {len(self)}", "choose a number in that range"
             )
         chosen = subset_positions(len(self), int(n))
-        return Dataset(self.images[chosen], self.labels[chosen], self.classes, self.name, self.mean, self.std)
+        return Dataset(take(self.images, chosen), self.labels[chosen], self.classes, self.name, self.mean, self.std)
 
 
-def _checked_images(images: object, name: str) -> NDArray[np.uint8]:
+def _checked_images(images: object, name: str) -> Images:
+    if isinstance(images, Pictures) and len(images) > 0:
+        return images
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         kind = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
         raise problem(f"images of {name} as {kind}", "a NumPy array of uint8", "convert to 0..255 and uint8 first")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qnn.data.decode import open_picture, picture_size, pillow
 from qnn.data.messages import problem
+from qnn.data.pictures import Pictures
 from qnn.data.source import Samples, Source
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".tif", ".tiff")
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
-_GREY_MODES = ("1", "L", "LA")
-_COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 Size = tuple[int, int]
 
 
@@ -23,6 +22,63 @@ def is_image_folder(path: Path) -> bool:
     """Whether a folder holds class folders with pictures, or a folder ``train`` with such."""
     root = path / "train" if (path / "train").is_dir() else path
     return any(_pictures(folder) for folder in _class_folders(root))
+
+
+def needs_crop(path: Path, side: int | None) -> bool:
+    """Whether the pictures of a folder must be cut to be of one size, or of no more than ``side`` on the shorter edge.
+
+    Reads the heads of files until one settles it; what is no picture folder needs none.
+    """
+    if not (path.is_dir() and is_image_folder(path)):
+        return False
+    pillow()
+    root = path / "train" if (path / "train").is_dir() else path
+    first: Size | None = None
+    for folder in _class_folders(root):
+        for file in _pictures(folder):
+            size = picture_size(file)
+            first = first or size
+            if size != first or (side is not None and min(size) > side):
+                return True
+    return False
+
+
+def list_folder(path: Path, side: int) -> Source:
+    """List ``train/class/picture`` and ``val/class/picture`` folders, or ``class/picture``, for pictures that are
+    decoded and cut when they are asked for.
+
+    Order, classes and names are those of :func:`read_folder`. Of the folders test, val, valid and validation the first
+    one that holds class folders is the test set.
+
+    Parameters
+    ----------
+    path : Path
+    side : int
+        Of the square that is cut out of each picture.
+
+    Raises
+    ------
+    DataError
+        If Pillow is missing, a class is empty, the test classes are not among the training classes, or the test
+        folder holds pictures without class folders. A damaged picture is found when it is decoded.
+    """
+    pillow()
+    train_root, classes = _classes_of(path)
+    train = _list_pictures(train_root, classes, side)
+    if train_root == path:
+        return Source(train, None, classes)
+    roots = [path / name for name in _TEST_FOLDERS if (path / name).is_dir()]
+    if not roots:
+        return Source(train, None, classes)
+    test_root = next((root for root in roots if _class_folders(root)), None)
+    if test_root is None:
+        raise problem(
+            f"{roots[0]} without class folders",
+            "one folder of pictures per class, as in train",
+            "sort the pictures into folders",
+        )
+    _refuse_strange(test_root, classes)
+    return Source(train, _list_pictures(test_root, classes, side), classes)
 
 
 def read_folder(path: Path, resize: Size | None = None) -> Source:
@@ -49,26 +105,15 @@ def read_folder(path: Path, resize: Size | None = None) -> Source:
     Lossless formats without ``resize`` give the same pixels everywhere; the results of JPEG decoding and of resizing
     may change with the version of Pillow (the data set's checksum shows it).
     """
-    pillow = _pillow()
-    train_root = path / "train" if (path / "train").is_dir() else path
-    classes = tuple(folder.name for folder in _class_folders(train_root) if _checked_class(folder))
-    if not classes:
-        raise problem(
-            f"{train_root} without class folders", "one folder of pictures per class", "sort the pictures into folders"
-        )
-    train = _read_pictures(pillow, train_root, classes, resize)
+    pillow()
+    train_root, classes = _classes_of(path)
+    train = _read_pictures(train_root, classes, resize)
     test = None
     if train_root != path:
         test_root = next((path / name for name in _TEST_FOLDERS if (path / name).is_dir()), None)
         if test_root is not None:
-            strange = [f.name for f in _class_folders(test_root) if f.name not in classes]
-            if strange:
-                raise problem(
-                    f"the class {strange[0]!r} in {test_root} only",
-                    f"the training classes {', '.join(classes)}",
-                    "correct the name",
-                )
-            test = _read_pictures(pillow, test_root, classes, resize, train[0].shape[1:])
+            _refuse_strange(test_root, classes)
+            test = _read_pictures(test_root, classes, resize, train[0].shape[1:])
     train_images, test_images = train[0], test[0] if test else None
     if test_images is not None and test_images.shape[3] != train_images.shape[3]:
         channels = max(train_images.shape[3], test_images.shape[3])
@@ -76,14 +121,37 @@ def read_folder(path: Path, resize: Size | None = None) -> Source:
     return Source(train, test, classes)
 
 
-def _pillow() -> ModuleType:
-    try:
-        from PIL import Image
-    except ImportError as error:
+def _classes_of(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """The folder of the training set and the names of its classes."""
+    root = path / "train" if (path / "train").is_dir() else path
+    classes = tuple(folder.name for folder in _class_folders(root) if _checked_class(folder))
+    if not classes:
         raise problem(
-            "a folder of pictures, but no Pillow to read them", "Pillow installed", "pip install pillow"
-        ) from error
-    return Image
+            f"{root} without class folders", "one folder of pictures per class", "sort the pictures into folders"
+        )
+    return root, classes
+
+
+def _refuse_strange(test_root: Path, classes: tuple[str, ...]) -> None:
+    strange = [f.name for f in _class_folders(test_root) if f.name not in classes]
+    if strange:
+        raise problem(
+            f"the class {strange[0]!r} in {test_root} only",
+            f"the training classes {', '.join(classes[:20])}{', ...' if len(classes) > 20 else ''}",
+            "correct the name",
+        )
+
+
+def _list_pictures(root: Path, classes: tuple[str, ...], side: int) -> tuple[Pictures, NDArray[Any]]:
+    names: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = _pictures(root / name) if (root / name).is_dir() else []
+        names += [f"{name}/{file.name}" for file in found]
+        labels += [label] * len(found)
+    if not names:
+        raise problem(f"an empty data set in {root}", "at least one picture", "check the folder")
+    return Pictures(root, names, side), np.array(labels, np.int64)
 
 
 def _class_folders(root: Path) -> list[Path]:
@@ -107,20 +175,21 @@ def _checked_class(folder: Path) -> bool:
 
 
 def _read_pictures(
-    pillow: ModuleType, root: Path, classes: tuple[str, ...], resize: Size | None, like: tuple[int, ...] | None = None
+    root: Path, classes: tuple[str, ...], resize: Size | None, like: tuple[int, ...] | None = None
 ) -> Samples:
     pictures: list[NDArray[np.uint8]] = []
     labels: list[int] = []
     size = like[:2] if like else None
     for label, name in enumerate(classes):
         for file in _pictures(root / name) if (root / name).is_dir() else []:
-            picture = _read_picture(pillow, file, resize)
+            picture = _read_picture(file, resize)
             size = size or picture.shape[:2]
             if picture.shape[:2] != size:
                 raise problem(
                     f"{file} of {picture.shape[0]}x{picture.shape[1]}",
                     f"{size[0]}x{size[1]}, the size of the first picture",
-                    "resize the pictures, or pass resize=(height, width)",
+                    "resize the pictures, pass resize=(height, width), or pass crop=side (qnn train --crop) to cut "
+                    "them as for ImageNet",
                 )
             pictures.append(picture)
             labels.append(label)
@@ -130,20 +199,10 @@ def _read_pictures(
     return np.stack([_spread(picture, channels) for picture in pictures]), np.array(labels, np.int64)
 
 
-def _read_picture(pillow: ModuleType, file: Path, resize: Size | None) -> NDArray[np.uint8]:
-    try:
-        with pillow.open(file) as image:
-            if image.mode not in _GREY_MODES + _COLOUR_MODES:
-                raise ValueError(f"pixel mode {image.mode}")
-            picture: Any = image.convert("L" if image.mode in _GREY_MODES else "RGB")
-    except Exception as error:  # decoders raise nearly anything on damaged files
-        raise problem(
-            f"{file}, which Pillow cannot read ({type(error).__name__}: {error})",
-            "a complete 8-bit picture",
-            "replace or remove it",
-        ) from error
+def _read_picture(file: Path, resize: Size | None) -> NDArray[np.uint8]:
+    picture = open_picture(file)
     if resize is not None:
-        picture = picture.resize((resize[1], resize[0]), pillow.Resampling.BILINEAR)
+        picture = picture.resize((resize[1], resize[0]), pillow().Resampling.BILINEAR)
     pixels = np.array(picture, np.uint8)
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 

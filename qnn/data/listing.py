@@ -9,10 +9,14 @@ from pathlib import Path
 from qnn.data import registry
 from qnn.data.digits import DIGITS_FILE, load_digits
 from qnn.data.files import read_bytes
+from qnn.data.folder import needs_crop
 from qnn.data.loading import load
 from qnn.data.locate import candidates, data_root, find, present
+from qnn.data.pictures import Pictures
 from qnn.data.readers import difference
 from qnn.errors import DataError
+
+_TRIAL_SIDE = 224  # of the cuts, when pictures of several sizes are read as a trial
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,10 @@ def _check_by_loading(path: str) -> list[CheckRow]:
     rows = []
     for split in ("train", "test"):
         try:
-            dataset = load(path, split)
+            dataset = load(path, split, crop=_TRIAL_SIDE if needs_crop(Path(path).expanduser(), None) else None)
+            if isinstance(dataset.images, Pictures):
+                for position in range(len(dataset)):
+                    dataset.images[position]  # decodes it
         except DataError as error:
             return [CheckRow(path, "wrong", str(error))]
         n, h, w, c = dataset.images.shape

@@ -11,7 +11,7 @@ from qnn.data.dataset import Dataset
 from qnn.data.digits import load_digits
 from qnn.data.locate import require
 from qnn.data.messages import nearest, problem
-from qnn.data.moments import channel_moments
+from qnn.data.pictures import Images, moments_of, take
 from qnn.data.readers import read_split
 from qnn.data.sniff import read_path
 from qnn.data.source import ReadOptions, Source
@@ -28,6 +28,7 @@ def load(
     label_column: int | str | None = None,
     shape: tuple[int, ...] | None = None,
     resize: tuple[int, int] | None = None,
+    crop: int | None = None,
 ) -> Dataset:
     """Return the training or test part of a data set.
 
@@ -45,6 +46,9 @@ def load(
         For CSV and NPZ files with flat rows: (height, width) or (height, width, channels).
     resize : (height, width), optional
         For image folders: bring all pictures to this size.
+    crop : int, optional
+        For image folders: cut squares of this side, as for ImageNet. Every file is decoded when it is asked for, so
+        the set need not fit into memory; ``mean`` and ``std`` are ImageNet's.
 
     Returns
     -------
@@ -59,12 +63,12 @@ def load(
 
     Notes
     -----
-    Bit-exactness: clauses DAT-5 to DAT-9; nothing may vary, except the decoding of JPEG pictures and resizing (see
+    Bit-exactness: clauses DAT-5 to DAT-11; nothing may vary, except the decoding of JPEG pictures and resizing (see
     `folder`).
     """
     if split not in SPLITS:
         raise problem(f"the split {split!r}", "train or test", "choose one of them")
-    options = ReadOptions(label_column, _as_tuple(shape), _checked_resize(resize))
+    options = ReadOptions(label_column, _as_tuple(shape), _checked_resize(resize), _checked_crop(crop))
     if isinstance(name_or_path, str) and name_or_path in registry.ENTRIES:
         if options.given():
             raise problem(
@@ -113,12 +117,20 @@ def _checked_resize(resize: tuple[int, int] | None) -> tuple[int, int] | None:
     return resize[0], resize[1]
 
 
+def _checked_crop(crop: int | None) -> int | None:
+    if crop is not None and (type(crop) is not int or not 1 <= crop <= 4096):
+        raise problem(f"crop={crop!r}", "the side of a square, 1 .. 4096", "correct the option")
+    return crop
+
+
 def _as_dataset(source: Source, path: Path, split: str) -> Dataset:
+    train_images: Images
+    test_images: Images
     train_images, train_labels = source.train
     if source.test is None:
         train, test = split_positions(len(train_images))
-        test_images, test_labels = train_images[test], train_labels[test]
-        train_images, train_labels = train_images[train], train_labels[train]
+        test_images, test_labels = take(train_images, test), train_labels[test]
+        train_images, train_labels = take(train_images, train), train_labels[train]
     else:
         test_images, test_labels = source.test
     if train_images.shape[1:] != test_images.shape[1:]:
@@ -130,6 +142,6 @@ def _as_dataset(source: Source, path: Path, split: str) -> Dataset:
     if len(train_images) == 0:
         raise problem(f"an empty data set in {path}", "at least one image", "check the source")
     labels, classes = number_labels([train_labels, test_labels], source.classes, str(path))
-    mean, std = channel_moments(train_images)
     images, numbers = (train_images, labels[0]) if split == "train" else (test_images, labels[1])
+    mean, std = moments_of(train_images)
     return Dataset(images, numbers, classes, path.resolve().name.split(".")[0] or str(path), mean, std)

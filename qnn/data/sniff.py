@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qnn.data.extract import extract, is_archive
 from qnn.data.files import GZIP_MAGIC, read_bytes
-from qnn.data.folder import is_image_folder, read_folder
+from qnn.data.folder import is_image_folder, list_folder, read_folder
 from qnn.data.idx import parse_idx_images, parse_idx_labels
 from qnn.data.locate import Located, present
 from qnn.data.messages import problem
@@ -40,6 +40,9 @@ def read_path(path: Path, options: ReadOptions) -> Source:
     if path.is_dir():
         return _read_folder(path, options)
     if is_archive(path):
+        _refuse(
+            options, ["label_column", "shape", "resize"], f"the archive {path}, which is unpacked for a moment only"
+        )
         with tempfile.TemporaryDirectory(prefix="qnn-data-") as unpacked:
             extract(path, Path(unpacked))
             return _read_folder(_descend(Path(unpacked)), options)
@@ -104,8 +107,12 @@ def _read_folder(path: Path, options: ReadOptions) -> Source:
         located, classes = official
         return Source(read_split(located, "train"), read_split(located, "test"), classes)
     if is_image_folder(path):
-        _refuse(options, ["resize"], str(path))
-        return read_folder(path, options.resize)
+        _refuse(options, ["resize", "crop"], str(path))
+        if options.crop is None:
+            return read_folder(path, options.resize)
+        if options.resize is not None:
+            raise problem("resize and crop together", "one of them", "leave one out; crop keeps the proportions")
+        return list_folder(path, options.crop)
     raise problem(
         f"the folder {path}, in which no data set is recognised", _ALLOWED_FOLDERS, "check the path or its content"
     )

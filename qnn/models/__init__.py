@@ -1,5 +1,4 @@
-"""Models by name: ``mlp``, ``lenet5``, ``digits-cnn``, ``resnet20``, ``resnet56``, ``bnn-mlp``, ``bnn-convnet``,
-``bnn-mlp-2048``; the same code for every recipe."""
+"""Models by name, for the data sets of the papers; the same code for every recipe."""
 
 from __future__ import annotations
 
@@ -8,14 +7,23 @@ from collections.abc import Callable, Sequence
 
 from qnn import nn
 from qnn.errors import ConfigError
+from qnn.models.alexnet import AlexNet
 from qnn.models.bnn import BinaryConvNet, BinaryMLP
+from qnn.models.densenet import DenseNet
+from qnn.models.inception import GoogLeNet, InceptionV3
 from qnn.models.lenet import DigitsCNN, LeNet5
 from qnn.models.mlp import MLP
-from qnn.models.resnet import BasicBlock, ResNet
+from qnn.models.resnet import IMAGENET, BasicBlock, Bottleneck, Plan, ResNet
+from qnn.models.tbq import TBQNN
 from qnn.recipes import Recipe, parse
 
 Shape = tuple[int, int, int]
 _Builder = Callable[[Shape, int, Recipe, nn.Module], nn.Module]
+
+
+def _resnet(plan: int | Plan) -> _Builder:
+    return lambda shape, classes, recipe, front: ResNet(plan, shape, classes, recipe, front)
+
 
 _BUILDERS: dict[str, _Builder] = {
     "mlp": lambda shape, classes, recipe, front: MLP(shape[0] * shape[1] * shape[2], classes, recipe, front),
@@ -26,14 +34,26 @@ _BUILDERS: dict[str, _Builder] = {
     "bnn-convnet": BinaryConvNet,
     "lenet5": LeNet5,
     "digits-cnn": DigitsCNN,
-    "resnet20": lambda shape, classes, recipe, front: ResNet(3, shape, classes, recipe, front),
-    "resnet56": lambda shape, classes, recipe, front: ResNet(9, shape, classes, recipe, front),
+    **{f"resnet{6 * n + 2}": _resnet(n) for n in (3, 5, 7, 9, 18)},
+    "tbq-nn": TBQNN,
+    "densenet100": DenseNet,
+    "alexnet": AlexNet,
+    "googlenet": GoogLeNet,
+    **{f"resnet{depth}": _resnet(plan) for depth, plan in IMAGENET.items()},
+    "inception-v3": InceptionV3,
 }
+
+_SIDES = {"alexnet": 224, "googlenet": 224, "resnet18": 224, "resnet50": 224, "inception-v3": 299}
 
 
 def names() -> list[str]:
     """Models that :func:`build` knows."""
     return list(_BUILDERS)
+
+
+def picture_side(name: str) -> int | None:
+    """Side of the pictures that an ImageNet model was published for; None for a model of small pictures."""
+    return _SIDES.get(name)
 
 
 def build(
@@ -92,4 +112,22 @@ def build(
     return model
 
 
-__all__ = ["MLP", "BasicBlock", "BinaryConvNet", "BinaryMLP", "DigitsCNN", "LeNet5", "ResNet", "build", "names"]
+__all__ = [
+    "MLP",
+    "TBQNN",
+    "AlexNet",
+    "BasicBlock",
+    "BinaryConvNet",
+    "BinaryMLP",
+    "Bottleneck",
+    "DenseNet",
+    "DigitsCNN",
+    "GoogLeNet",
+    "InceptionV3",
+    "LeNet5",
+    "Plan",
+    "ResNet",
+    "build",
+    "names",
+    "picture_side",
+]

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from qnn.nn.module import Module
 from qnn.nn.structure import reshape
 from qnn.ops.conv import Pair, as_pair
-from qnn.ops.pooling import AveragePoolFloat, AveragePoolInteger, MaxPoolFloat, MaxPoolInteger
+from qnn.ops.pooling import (
+    AveragePoolFloat,
+    AveragePoolInteger,
+    MaxPoolFloat,
+    MaxPoolInteger,
+    RealAverageFloat,
+    RealAverageInteger,
+)
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
 
@@ -37,12 +44,27 @@ class MaxPool2d(_Pool):
 
 
 class AveragePool2d(_Pool):
-    """Mean of each window, padding counted as zeros; one rounding on integers."""
+    """Mean of each window; one rounding on integers.
+
+    Parameters
+    ----------
+    kernel, stride, padding, recipe
+        As in :class:`MaxPool2d`.
+    count_padding : bool
+        Padding counts as zeros; False divides by the number of real entries of each window (clause POOL-6).
+    """
 
     def __init__(
-        self, kernel: PairLike, stride: PairLike | None = None, padding: PairLike = 0, recipe: Recipe | None = None
+        self,
+        kernel: PairLike,
+        stride: PairLike | None = None,
+        padding: PairLike = 0,
+        recipe: Recipe | None = None,
+        *,
+        count_padding: bool = True,
     ) -> None:
         super().__init__(kernel, stride, padding, recipe)
+        self.count_padding = count_padding
         if self.recipe.is_integer:
             self.activation = self.recipe.site("activation")
 
@@ -50,9 +72,11 @@ class AveragePool2d(_Pool):
         return self._average(x, self.kernel, self.stride, self.padding)
 
     def _average(self, x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
+        real = not self.count_padding and padding != (0, 0)
         if self.wants_integers(x):
-            return self.run(AveragePoolInteger(kernel, stride, padding, self.activation, self.gradient), x)
-        return self.run(AveragePoolFloat(kernel, stride, padding), x)
+            integer = RealAverageInteger if real else AveragePoolInteger
+            return self.run(integer(kernel, stride, padding, self.activation, self.gradient), x)
+        return self.run((RealAverageFloat if real else AveragePoolFloat)(kernel, stride, padding), x)
 
 
 class GlobalAveragePool(AveragePool2d):

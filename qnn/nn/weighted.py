@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from qnn.nn.initialize import draw
 from qnn.nn.module import Module
 from qnn.numerics import (
     DFP,
     INIT_STREAM,
     glorot_bound,
     kaiming_bound,
-    uniform,
 )
 from qnn.ops.conv import Conv2dFloat, Conv2dInteger, Window, as_pair
 from qnn.ops.linear import LinearFloat, LinearInteger
@@ -41,7 +41,7 @@ class _Weighted(Module):
         if rule is not None:
             rule.check(fan_in, self.recipe.product)
             bound = rule.bound(bound)
-        self.weight = Parameter(uniform(0, INIT_STREAM, shape, bound), initial=bound)
+        self.weight = Parameter(draw(0, INIT_STREAM, shape, bound), initial=bound)
         self.bias = Parameter(np.zeros(shape[0], np.float32), decay=False) if bias else None
         if self.recipe.is_integer:
             self.weight_site = self.recipe.site("weight")

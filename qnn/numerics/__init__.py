@@ -76,7 +76,7 @@ from .mac import (
     gemm,
 )
 from .noise import LFSR_TAPS, LFSR_TAPS_ALTERNATIVE, Noise, lfsr16, lfsr_orbit, philox, philox32, philox_block
-from .pooling import max_pool, max_pool_grad, pool_output_shape, sum_pool, sum_pool_grad
+from .pooling import max_pool, max_pool_grad, pool_output_shape, sum_pool, sum_pool_grad, window_weights
 from .pow2 import (
     ap2,
     decode_pow2,
@@ -231,6 +231,7 @@ __all__ = [
     "uniform",
     "unpack_bits",
     "unpack_pow2",
+    "window_weights",
     "xnor_conv2d",
     "xnor_gemm",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -78,12 +79,14 @@ def sum_pool(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) 
     return y
 
 
-def sum_pool_grad(g: np.ndarray, input_shape: Shape4, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> np.ndarray:
+def sum_pool_grad(
+    g: np.ndarray, input_shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair = (0, 0)
+) -> np.ndarray:
     """Exact sums, per input entry, of the gradients of all windows that hold it.
 
     Returns
     -------
-    int32 array of shape ``input_shape`` (float32 for float32 g)
+    int32 array of shape ``input_shape`` (int64 for int64 g, float32 for float32 g)
 
     Notes
     -----
@@ -94,6 +97,32 @@ def sum_pool_grad(g: np.ndarray, input_shape: Shape4, kernel: Pair, stride: Pair
     for _, source, dest in _taps(input_shape, kernel, stride, padding):
         dx[source] += g[dest]
     return dx
+
+
+def window_weights(
+    input_shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair = (0, 0)
+) -> tuple[np.ndarray, int]:
+    """What brings the sums of windows with unequal numbers of real entries to one divisor.
+
+    Returns
+    -------
+    weights : int64 array [1, OH, OW, 1]
+        ``whole`` divided by the number of real entries of the window.
+    whole : int
+        The least common multiple of these numbers; the mean is ``sum * weights / whole``, one exact ratio.
+
+    Notes
+    -----
+    Bit-exactness: clause POOL-6; nothing may vary.
+    """
+    _, height, width, _ = pool_output_shape(input_shape, kernel, stride, padding)
+    rows, columns = (
+        [min(start + k, size) - max(start, 0) for start in range(-pad, steps * step - pad, step)]
+        for size, k, step, pad, steps in zip(input_shape[1:3], kernel, stride, padding, (height, width), strict=True)
+    )
+    counts = np.outer(rows, columns).astype(np.int64)
+    whole = math.lcm(*(int(count) for count in np.unique(counts)))
+    return (whole // counts)[np.newaxis, :, :, np.newaxis], whole
 
 
 def pool_output_shape(input_shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> Shape4:
@@ -138,7 +167,7 @@ def _overlap(offset: int, size: int, stride: int, outputs: int) -> tuple[slice, 
 
 
 def _sum_dtype(x: np.ndarray) -> np.dtype:
-    return np.dtype(np.int32) if x.dtype.kind in "iu" else x.dtype
+    return np.dtype(np.int32) if x.dtype.kind in "iu" and x.dtype.itemsize < 8 else x.dtype
 
 
 def _check_grad(got: tuple[int, ...], expected: Shape4) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.numerics import DFP, max_pool, max_pool_grad, sum_pool, sum_pool_grad
+from qnn.numerics import DFP, max_pool, max_pool_grad, sum_pool, sum_pool_grad, window_weights
 from qnn.operation import Operation
 from qnn.quantizer import Quantizer
 
@@ -89,3 +89,33 @@ class AveragePoolInteger(Operation):
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         sums = _kernels.call("sum_pool_grad", gradient.ints, self.shape, self.kernel, self.stride, self.padding)
         return (self.gradient.requantize(sums, gradient.exponent, divisor=self.kernel[0] * self.kernel[1]),)
+
+
+class RealAverageFloat(AveragePoolFloat):
+    """Mean of the real entries of each window; padding does not count."""
+
+    def forward(self, x: Float) -> Float:
+        self.shape = x.shape
+        weights, whole = window_weights(x.shape, *self.window)
+        self.shares = weights.astype(np.float32) / np.float32(whole)
+        return sum_pool(x, *self.window) * self.shares
+
+    def backward(self, gradient: Float) -> tuple[Any, ...]:
+        return (sum_pool_grad(gradient * self.shares, self.shape, *self.window),)
+
+
+class RealAverageInteger(AveragePoolInteger):
+    """Mean of the real entries of each window: exact sum, divided by their number and rounded once (clause POOL-6);
+    backward too."""
+
+    def forward(self, x: DFP) -> DFP:
+        self.shape = x.shape
+        weights, whole = window_weights(x.shape, self.kernel, self.stride, self.padding)
+        sums = _kernels.call("sum_pool", x.ints, self.kernel, self.stride, self.padding)
+        return self.output.requantize(sums.astype(np.int64) * weights, x.exponent, divisor=whole)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        weights, whole = window_weights(self.shape, self.kernel, self.stride, self.padding)
+        shares = gradient.ints.astype(np.int64) * weights
+        sums = sum_pool_grad(shares, self.shape, self.kernel, self.stride, self.padding)
+        return (self.gradient.requantize(sums, gradient.exponent, divisor=whole),)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qnn.data.pictures import Images
 from qnn.errors import QnnError, RunError
 from qnn.report.markup import short_name
 from qnn.report.restore import Restored, restore, weights_of
@@ -241,7 +242,7 @@ def _pixels(stored: Any) -> NDArray[np.uint8] | None:
         return None
 
 
-def add_pictures(folder: RunFolder, images: NDArray[np.uint8]) -> None:
+def add_pictures(folder: RunFolder, images: Images) -> None:
     """Store the pixels of the worst examples in ``evaluation.json``, so that the report needs nothing but the folder.
 
     Each entry of ``worst`` gets ``image``: ``{"shape": [H, W, C], "pixels": base64 of the uint8 bytes in C order}``.
@@ -250,7 +251,7 @@ def add_pictures(folder: RunFolder, images: NDArray[np.uint8]) -> None:
     ----------
     folder : RunFolder
         A finished run.
-    images : uint8 [N, H, W, C]
+    images : uint8 [N, H, W, C] or Pictures
         Its test set.
     """
     content = folder.evaluation()

@@ -68,6 +68,9 @@ class TrainConfig:
     beta2: float = _field(0.999, "decay of adam's second moment, of adamax's largest gradient", numeric=True)
     epsilon: float = _field(1e-8, "guard of adam, adamax against division by zero", numeric=True)
     augment: str = _field("none", "augmentation of the training images", numeric=True, choices=AUGMENTATIONS)
+    crop: int = _field(
+        0, "side of squares cut from a folder's pictures (0: the network's own where they need it)", numeric=False
+    )
     train_limit: int = _field(0, "use only the first so many training images (0: all)", numeric=True)
     seed: int = _field(1, "seed of initial weights, order, augmentation and rounding noise", numeric=True)
     init: str = _field("", "run whose weights and statistics to start from (empty: fresh ones)", numeric=False)
@@ -205,7 +208,7 @@ class TrainConfig:
         for group, title in enumerate(titles):
             lines += ["", f"# {title}"]
             for field in dataclasses.fields(self):
-                first = field.metadata["numeric"] or field.name == "data"
+                first = field.metadata["numeric"] or field.name in ("data", "crop")
                 if first is (group == 0) and field.name not in skip:
                     lines.append(f"{field.name} = {_toml_value(getattr(self, field.name))}  # {self.doc(field.name)}")
         return "\n".join(lines) + "\n"
@@ -256,6 +259,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "beta1": (0.0, _BELOW_ONE, "from 0 to below 1"),
     "beta2": (0.0, _BELOW_ONE, "from 0 to below 1"),
     "epsilon": (_TINY, 1.0, "above 0 and at most 1"),
+    "crop": (0, 4096, "from 0 (the network's own where the pictures need it) to 4096"),
     "train_limit": (0, 2**31, "from 0 (all) to 2147483648"),
     "seed": (0, 2**63 - 1, "from 0 to 9223372036854775807"),
     "threads": (0, 1024, "from 0 (as the environment says) to 1024"),

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from qnn import _kernels
-from qnn import data as qnn_data
 from qnn.errors import ConfigError
 from qnn.training.config import TrainConfig
 from qnn.training.evaluation import Evaluation, evaluate
+from qnn.training.inputs import load_split
 from qnn.training.lock import FolderLock
 from qnn.training.runs import RunFolder, output_folder
 from qnn.training.session import OnEvent, Result, Session
@@ -56,8 +56,8 @@ def train(config: TrainConfig, *, resume: bool = False, on_event: OnEvent | None
     config.validate()
     stored = _stored_for_resume(config) if resume else None
     with runtime(config):
-        train_set = qnn_data.load(config.data, split="train")
-        test_set = qnn_data.load(config.data, split="test")
+        train_set = load_split(config, "train")
+        test_set = load_split(config, "test")
         trainer = Trainer(config, train_set)
         path = stored.path if stored is not None else output_folder(config)
         with FolderLock(path):

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qnn import data as qnn_data
 from qnn.errors import CheckpointError, ConfigError, RunError
 from qnn.training import checkpoint
 from qnn.training.chain import PARTS
 from qnn.training.config import TrainConfig
 from qnn.training.control import runtime
+from qnn.training.inputs import load_split
 from qnn.training.runs import Record, RunFolder
 from qnn.training.trainer import StepRecord, Trainer
 
@@ -172,7 +172,7 @@ def replay(
     recorded = folder.digests()
     config = _with(folder.config(), kernels, threads)
     with runtime(config):
-        trainer = Trainer(config, qnn_data.load(config.data, split="train"))
+        trainer = Trainer(config, load_split(config, "train"))
 
         def outcome(first: int, step: int | None, got: bytes, parts: tuple[str, ...] = ()) -> Replay:
             expected = None if step is None else str(recorded[step]["digest"])
@@ -311,7 +311,7 @@ def _repeat(
 ) -> tuple[dict[str, tuple[str, ...]], tuple[bool, bool] | None, str]:
     """Do step `step` as run a and as run b did it, from the state before it that both had."""
     config = a.config()
-    trainer = Trainer(config, qnn_data.load(config.data, split="train"))
+    trainer = Trainer(config, load_split(config, "train"))
     with runtime(_as_recorded(a, config, step)):
         if not any(_rewind(trainer, folder, before=step) for folder in (a, b)):
             pass  # from the beginning, then

@@ -16,6 +16,7 @@ from qnn.data.augment import augment_words, crop_flip, pad_value
 from qnn.data.batching import epoch_order
 from qnn.data.convert import pixels_to_images
 from qnn.data.moments import channel_moments
+from qnn.data.pictures import place, whole_size
 from qnn.data.registry import ENTRIES
 from qnn.data.split import split_positions, subset_positions
 
@@ -50,6 +51,8 @@ NAMES: dict[str, Any] = {
     "split_positions": split_positions,
     "subset_positions": subset_positions,
     "load": load,
+    "place": place,
+    "whole_size": whole_size,
     "ENTRIES": ENTRIES,
     "positions": _positions,
     "cut": _cut,

@@ -79,6 +79,7 @@ LAYERS = {
     "batch norm": (lambda: nn.BatchNorm(2), (3, 2, 2, 2)),
     "average pool": (lambda: nn.AveragePool2d(2), (1, 4, 4, 2)),
     "average pool overlapping": (lambda: nn.AveragePool2d(3, 2, 1), (1, 5, 4, 1)),
+    "average pool of real pixels": (lambda: nn.AveragePool2d(3, 1, 1, count_padding=False), (1, 3, 4, 2)),
     "global average pool": (lambda: nn.GlobalAveragePool(), (2, 3, 3, 2)),
     "flatten": (lambda: nn.Flatten(), (2, 2, 2, 1)),
     "shortcut": (lambda: nn.PadShortcut(2, 4), (1, 4, 3, 2)),

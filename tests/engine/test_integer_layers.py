@@ -58,6 +58,7 @@ LAYERS = {
     "max pool": (lambda r: nn.MaxPool2d(2, recipe=r), (2, 6, 6, 3)),
     "max pool overlapping": (lambda r: nn.MaxPool2d(3, 2, 1, recipe=r), (2, 6, 6, 3)),
     "average pool": (lambda r: nn.AveragePool2d(3, 2, 1, recipe=r), (2, 6, 6, 3)),
+    "average pool of real pixels": (lambda r: nn.AveragePool2d(3, 1, 1, r, count_padding=False), (2, 3, 5, 3)),
     "global average pool": (lambda r: nn.GlobalAveragePool(r), (2, 7, 7, 3)),
     "flatten": (lambda r: nn.Flatten(r), (2, 3, 3, 2)),
     "shortcut": (lambda r: nn.PadShortcut(2, 8, r), (2, 5, 5, 3)),

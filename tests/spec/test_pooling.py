@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qnn.numerics import max_pool, max_pool_grad, pool_output_shape, sum_pool, sum_pool_grad
+from qnn.numerics import max_pool, max_pool_grad, pool_output_shape, sum_pool, sum_pool_grad, window_weights
 
 
 @st.composite
@@ -93,6 +95,35 @@ def test_the_sum_and_its_gradient_are_adjoint(case):
     assert np.array_equal(dx, expected)
     forward = (sum_pool(x, *geometry).astype(np.int64) * g).sum()
     assert (dx.astype(np.int64) * x).sum() == forward
+
+
+@pytest.mark.clause("POOL-6")
+@given(pools())
+def test_weights_bring_every_window_to_one_divisor(case):
+    x, g, *geometry = case
+    weights, whole = window_weights(x.shape, *geometry)
+    assert weights.shape == (1, *g.shape[1:3], 1)
+    assert weights.dtype == np.int64
+    counts = {len(inside) for _, inside in windows((1, *x.shape[1:]), *geometry)}
+    assert whole == math.lcm(*counts)
+    scaled = sum_pool(x, *geometry) * weights
+    for out, inside in windows(x.shape, *geometry):
+        mean = Fraction(sum(int(x[place]) for _, place in inside), len(inside))
+        assert Fraction(int(scaled[out]), whole) == mean
+
+
+@pytest.mark.clause("POOL-5", "POOL-6")
+@given(pools())
+def test_the_mean_of_real_entries_and_its_gradient_are_adjoint(case):
+    x, g, *geometry = case
+    weights, whole = window_weights(x.shape, *geometry)
+    dx = sum_pool_grad(g * weights, x.shape, *geometry)
+    assert dx.dtype == np.int64
+    expected = np.zeros(x.shape, object) + Fraction(0)
+    for out, inside in windows(x.shape, *geometry):
+        for _, place in inside:
+            expected[place] += Fraction(int(g[out]), len(inside))
+    assert all(Fraction(int(a), whole) == b for a, b in zip(dx.ravel(), expected.ravel(), strict=True))
 
 
 @pytest.mark.clause("POOL-2")
