@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qnn import nn
-from qnn.numerics import conv_output_hw
 from qnn.models.ends import closing
+from qnn.numerics import conv_output_hw
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
 

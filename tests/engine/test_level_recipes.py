@@ -256,7 +256,7 @@ def test_five_epochs_learn_and_shifts_repeat_the_multiply_on_all_test_images(
     model, test = trained(recipe, digits, epochs=5), digits[1]
     want = outputs(model, test.images)
     assert accuracy(want, test) >= least
-    multiplied, shifted = (freeze(model, test.images[:2], products) for products in ("multiply", "shift"))
+    multiplied, shifted = (freeze(model, test.images[:2], products=products) for products in ("multiply", "shift"))
     assert [step.names[0] for step in shifted.steps if step.names[0].startswith("shift_")] == [
         "shift_conv2d",
         "shift_conv2d",
@@ -326,6 +326,6 @@ def test_products_that_cannot_be_had_are_refused(digits: tuple[Any, Any]) -> Non
     model = trained("dfp8", digits, epochs=1, train_limit=32, batch_size=16)
     with pytest.raises(FreezeError, match="power-of-two weights"):
         freeze(model, images, products="shift")
-    with pytest.raises(ValueError, match="allowed are auto, multiply, shift"):
+    with pytest.raises(ValueError, match="allowed are auto, multiply, xnor, shift"):
         freeze(model, images, products="add")
     assert model.training, "the mode is as it was"
