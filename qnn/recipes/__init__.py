@@ -1,4 +1,4 @@
-"""Recipes: ``fp32``, ``dfp8`` (the DFP paper), ``dfp(...)``, few levels, few bits; ``parse`` reads one from its name."""
+"""Recipes: ``fp32``, ``dfp8`` (the DFP paper), ``dfp(...)``, few levels, few bits; ``parse`` reads their names."""
 
 from __future__ import annotations
 
