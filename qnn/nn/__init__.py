@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from qnn.nn.activation import ACTIVATIONS, Dropout, Hardtanh, QuantizedActivation, Relu, Sign, activation
+from qnn.nn.activation import ACTIVATIONS, Dropout, Hardtanh, QuantizedActivation, Relu, ReluClip, Sign, activation
 from qnn.nn.initialize import initialize
-from qnn.nn.losses import CrossEntropyLoss, SquareHingeLoss
+from qnn.nn.losses import (
+    LOSSES,
+    CrossEntropyLoss,
+    IntegerCrossEntropyLoss,
+    SquareHingeLoss,
+    SumOfSquaresLoss,
+    criterion,
+)
 from qnn.nn.module import Module, Sequential
-from qnn.nn.normalization import NORMALIZATIONS, BatchNorm, Normalize, Scale, normalization
+from qnn.nn.normalization import NORMALIZATIONS, BatchNorm, Normalize, RangeNorm, Scale, normalization
 from qnn.nn.pooling import AveragePool2d, GlobalAveragePool, MaxPool2d
+from qnn.nn.range_norm import NoNormalization, RangeNormalize
 from qnn.nn.run import Run, prepare
 from qnn.nn.source import Dequantize, ImageInput, Quantize
 from qnn.nn.structure import Add, Concat, Flatten, PadShortcut
@@ -16,6 +24,7 @@ from qnn.nn.weighted import Conv2d, Linear
 
 __all__ = [
     "ACTIVATIONS",
+    "LOSSES",
     "NORMALIZATIONS",
     "Add",
     "AveragePool2d",
@@ -29,21 +38,28 @@ __all__ = [
     "GlobalAveragePool",
     "Hardtanh",
     "ImageInput",
+    "IntegerCrossEntropyLoss",
     "Linear",
     "MaxPool2d",
     "Module",
+    "NoNormalization",
     "Normalize",
     "PadShortcut",
     "Quantize",
     "QuantizedActivation",
+    "RangeNorm",
+    "RangeNormalize",
     "Relu",
+    "ReluClip",
     "Run",
     "Scale",
     "Sequential",
     "Sign",
     "SquareHingeLoss",
+    "SumOfSquaresLoss",
     "Summary",
     "activation",
+    "criterion",
     "initialize",
     "normalization",
     "prepare",

@@ -13,6 +13,7 @@ from qnn.ops.activation import (
     ClippedInteger,
     HardtanhFloat,
     HardtanhInteger,
+    ReluClipInteger,
     ReluFloat,
     ReluInteger,
     SignInteger,
@@ -62,11 +63,28 @@ class QuantizedActivation(Module):
         return self.run(ClippedInteger(self.activation), x)
 
 
+class ReluClip(Module):
+    """relu, then the recipe's format ``activated``: k bits below 1; the gradient passes where 0 < x <= 1 - 2^(1-k)
+    (WAGE)."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        if recipe.activated is None:
+            raise ValueError(f"recipe {recipe.name!r} has no format `activated`; this layer rounds to it: give it one")
+        self.activation = recipe.activated.site("activation")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.wants_integers(x):
+            raise TypeError(f"got float32 as input of {self.label}; it rounds integers: take an integer recipe")
+        return self.run(ReluClipInteger(self.activation), x)
+
+
 ACTIVATIONS: dict[str, Callable[[Recipe], Module]] = {
     "relu": Relu,
     "hardtanh": Hardtanh,
     "sign": Sign,
     "quantized": QuantizedActivation,
+    "relu_clip": ReluClip,
 }
 """What a recipe's ``activation_layer`` may name."""
 
@@ -128,4 +146,4 @@ class Dropout(Module):
         return self.run(DropoutFloat(keep, self.kept), x)
 
 
-__all__ = ["ACTIVATIONS", "Dropout", "Hardtanh", "QuantizedActivation", "Relu", "Sign", "activation"]
+__all__ = ["ACTIVATIONS", "Dropout", "Hardtanh", "QuantizedActivation", "Relu", "ReluClip", "Sign", "activation"]

@@ -24,7 +24,8 @@ def initialize(*modules: Module, seed: int) -> None:
     for module in modules:
         for parameter in module.parameters():
             if parameter.initial is not None:
-                parameter.data = uniform(seed, INIT_STREAM + number, parameter.shape, parameter.initial)
+                drawn = uniform(seed, INIT_STREAM + number, parameter.shape, parameter.initial)
+                parameter.data = drawn if parameter.update is None else parameter.update.first(drawn)
             number += 1
 
 

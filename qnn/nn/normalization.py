@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.nn.module import Module
+from qnn.nn.range_norm import NoNormalization, RangeNormalize
 from qnn.numerics import (
     DFP,
     running_update,
@@ -89,6 +90,20 @@ class Scale(Module):
         return self.run(ScaleFloat(), x, self.gamma, self.beta)
 
 
+class RangeNorm(Module):
+    """Range batch norm with scale and shift: :class:`RangeNormalize`, then :class:`Scale` (Banner et al.)."""
+
+    def __init__(self, channels: int, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe)
+        self.gradient_sum = None
+        self.normalize = RangeNormalize(channels, recipe=recipe)
+        self.scale = Scale(channels, recipe)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.scale(self.normalize(x))
+        return out
+
+
 class BatchNorm(Module):
     """Batch normalisation with scale and shift: :class:`Normalize`, then :class:`Scale`, each with 8-bit input and
     output."""
@@ -105,7 +120,9 @@ class BatchNorm(Module):
 
 
 NORMALIZATIONS: dict[str, Callable[[int, Recipe], Module]] = {
-    "batch": lambda channels, recipe: BatchNorm(channels, recipe=recipe)
+    "batch": lambda channels, recipe: BatchNorm(channels, recipe=recipe),
+    "range": lambda channels, recipe: RangeNorm(channels, recipe),
+    "none": lambda channels, recipe: NoNormalization(recipe),
 }
 """What a recipe's ``normalization`` may name."""
 
@@ -125,4 +142,4 @@ def normalization(channels: int, recipe: Recipe) -> Module:
     return NORMALIZATIONS[recipe.normalization](channels, recipe)
 
 
-__all__ = ["NORMALIZATIONS", "BatchNorm", "Normalize", "Scale", "normalization"]
+__all__ = ["NORMALIZATIONS", "BatchNorm", "Normalize", "RangeNorm", "Scale", "normalization"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.numerics import DFP, hardtanh_grad, hardtanh_limits, sign
+from qnn.numerics import DFP, hardtanh_grad, hardtanh_limits, relu_clip_grad, sign
 from qnn.operation import Operation, register
 from qnn.quantizer import Quantizer
 
@@ -97,4 +97,21 @@ class ClippedInteger(Operation):
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)
+        return (DFP(passed, gradient.exponent, gradient.bits),)
+
+
+class ReluClipInteger(Operation):
+    """max(x, 0) rounded and saturated at a site; the gradient passes where 0 < x <= the largest level (INT-13)."""
+
+    name = "relu_clip"
+
+    def __init__(self, output: Quantizer) -> None:
+        self.output = output
+
+    def forward(self, x: DFP) -> DFP:
+        self.x = x
+        return self.output.requantize(_kernels.call("relu", x.ints), x.exponent)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        passed = relu_clip_grad(gradient.ints, self.x.ints, self.x.exponent, self.output.bits)
         return (DFP(passed, gradient.exponent, gradient.bits),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qnn.optim.optimizers import SGD, Adam, Optimizer
+from qnn.optim.recipe_update import RecipeUpdate
 from qnn.optim.schedules import Constant, Cosine, Exponential, Schedule, Step
 
-__all__ = ["SGD", "Adam", "Constant", "Cosine", "Exponential", "Optimizer", "Schedule", "Step"]
+__all__ = ["SGD", "Adam", "Constant", "Cosine", "Exponential", "Optimizer", "RecipeUpdate", "Schedule", "Step"]

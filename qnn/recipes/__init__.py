@@ -1,5 +1,5 @@
-"""Recipes: ``fp32``, ``dfp8`` (the DFP paper) and ``dfp(...)`` in general; ``parse`` reads a name from a file or a
-flag."""
+"""Recipes: ``fp32``, ``dfp8`` (the DFP paper), ``dfp(...)`` in general, and those of neighbouring papers; ``parse``
+reads a name from a file or a flag."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from typing import Any
 
 from qnn.errors import ConfigError
 from qnn.quantizer import Format, Quantizer
+from qnn.recipes.banner import banner8
 from qnn.recipes.dfp import dfp, dfp8, fp32
+from qnn.recipes.integer import niti, wage
 from qnn.recipes.recipe import Recipe
 
-BUILDERS: dict[str, Callable[..., Recipe]] = {"fp32": fp32, "dfp8": dfp8, "dfp": dfp}
+BUILDERS: dict[str, Callable[..., Recipe]] = {
+    "fp32": fp32,
+    "dfp8": dfp8,
+    "dfp": dfp,
+    "niti": niti,
+    "wage": wage,
+    "banner8": banner8,
+}
 """Recipes by name; each takes arguments with defaults."""
 
 
@@ -77,4 +86,4 @@ def _arguments(inside: str, text: str) -> dict[str, Any]:
     return values
 
 
-__all__ = ["Format", "Quantizer", "Recipe", "dfp", "dfp8", "fp32", "names", "parse"]
+__all__ = ["Format", "Quantizer", "Recipe", "banner8", "dfp", "dfp8", "fp32", "names", "niti", "parse", "wage"]

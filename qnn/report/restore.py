@@ -93,7 +93,7 @@ def _build(loaded: checkpoints.Checkpoint, file: Path, note: str, seed: int) -> 
             std=tuple(state["std"]),
             seed=seed,
         )
-        criterion = nn.CrossEntropyLoss(recipe=recipe)
+        criterion = nn.criterion(recipe)
         run = nn.prepare(model, criterion, seed=seed)
         model.load_state_dict(loaded.part("model"))
         criterion.load_state_dict(loaded.part("criterion"))

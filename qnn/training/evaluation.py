@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from qnn.data.dataset import Dataset
 from qnn.errors import FreezeError
 from qnn.inference import freeze
-from qnn.numerics.loss import LOSS_FRACTION_BITS, predict, softmax_cross_entropy
+from qnn.nn import LOSSES
+from qnn.numerics.loss import LOSS_FRACTION_BITS, predict
 from qnn.operation import no_grad
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Evaluation:
     accuracy : float
         Share of right predictions.
     loss : float
-        Mean cross-entropy in nats, from an exact sum.
+        Mean of the recipe's loss (cross-entropy in nats), from an exact sum.
     confusion : int64 [C, C]
         Rows: true class; columns: predicted class.
     predictions : int64 [N]
@@ -106,6 +107,7 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluati
     was_training = model.training
     model.eval()
     run = _runner(model, dataset)
+    loss = LOSSES[model.recipe.loss].function
     losses = np.empty(len(dataset), np.int64)
     predictions = np.empty(len(dataset), np.int64)
     try:
@@ -113,7 +115,7 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluati
             for begin in range(0, len(dataset), batch_size):
                 part = slice(begin, begin + batch_size)
                 logits = run(dataset.images[part])
-                losses[part], _ = softmax_cross_entropy(logits, dataset.labels[part])
+                losses[part], _ = loss(logits, dataset.labels[part])
                 predictions[part] = predict(logits)
     finally:
         model.train(was_training)
