@@ -72,6 +72,10 @@ class Format:
         if self.exponent is not None and not (isinstance(self.exponent, int) and EXP_MIN <= self.exponent <= EXP_MAX):
             raise ValueError(f"got exponent={self.exponent!r}; allowed are {EXP_MIN} to {EXP_MAX}, or None to follow")
 
+    def site(self, role: str) -> Quantizer:
+        """A new site of this format."""
+        return Quantizer(role, self)
+
     def __str__(self) -> str:
         extra = f"/{self.noise}{self.noise_bits}" if self.rounding == Rounding.STOCHASTIC else ""
         return f"int{self.bits}{'' if self.exponent is None else f'·2^{self.exponent}'} {self.rounding.name}{extra}"
@@ -170,6 +174,18 @@ class Quantizer:
             lambda target: _kernels.call("add_requantize", pairs, target),
             lambda: _first_of_sum(parts, self.bits),
         )
+
+    def product(
+        self,
+        shape: tuple[int, ...],
+        fused: Callable[[Target], tuple[NDArray[Any], Counts]],
+        exact: Callable[[], NDArray[Any]],
+        exponent: int,
+        bias: NDArray[np.int64] | None = None,
+    ) -> DFP:
+        """This site's integers of a product: ``fused(target)`` rounds as it sums, ``exact()`` gives the accumulators at
+        ``exponent`` without the bias."""
+        return self.emit(shape, fused, lambda: self.first_of_range(exact(), exponent, bias=bias))
 
     def emit(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -167,7 +167,7 @@ class Tensor:
                     f"got backward() on shape {self.shape} without a gradient; it is implied only for one element: "
                     "pass gradient= of the same shape"
                 )
-            gradient = np.ones(self.shape, np.float32)
+            gradient = DFP(np.ones(self.shape, np.int8), 0) if self.is_integer else np.ones(self.shape, np.float32)
         if isinstance(gradient, Tensor):
             gradient = gradient.data
         if not isinstance(gradient, DFP):
@@ -284,15 +284,26 @@ class GradientRule(Protocol):
         """Gradient of the master."""
 
 
+class Update(Protocol):
+    """How a parameter starts and moves where no optimiser does it (see :mod:`qnn.updates`)."""
+
+    def first(self, values: NDArray[np.float32]) -> Array:
+        """Values from the uniform draw."""
+
+    def step(self, weight: Array, gradient: Gradient, lr: float) -> Array:
+        """Values after a step."""
+
+
 class Parameter(Tensor):
-    """A trained float32 array: master weights, biases, scale factors.
+    """A trained array: master weights, biases, scale factors in float32; or integers (DFP) that have no masters.
 
     ``decay`` says whether weight decay applies. ``version`` counts replacements of ``data``, so that quantised
     copies know when they are stale: replace the array, never write into it.
     ``initial`` is the bound of uniform values while they wait to be drawn by :func:`qnn.nn.initialize`; setting
     ``data`` clears it.
     ``rule`` turns the gradient of the weights that multiplied into that of this array, where they differ; ``limit`` is
-    where optimisers clip the array after each step, and ``rate`` a factor of its learning rate.
+    where optimisers clip the array after each step, and ``rate`` a factor of its learning rate. ``update`` is the rule
+    that moves it instead of an optimiser; ``exact_grad`` is the gradient that it gets, never converted to float32.
     """
 
     def __init__(self, data: Any, *, decay: bool = True, name: str = "", initial: float | None = None) -> None:
@@ -304,6 +315,25 @@ class Parameter(Tensor):
         self.rule: GradientRule | None = None
         self.limit: float | None = None
         self.rate = 1.0
+        self.update: Update | None = None
+
+    @property
+    def exact_grad(self) -> Gradient | None:
+        """The gradient as it was summed: exact integers where the layer is one of integers."""
+        return self._total
+
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """The values by name, as state and digests hold them; integers have their exponent beside them."""
+        if isinstance(self.data, DFP):
+            return {name: self.data.ints, f"{name}.exponent": np.array([self.data.exponent], np.int64)}
+        return {name: self.data}
+
+    def load(self, name: str, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take what :meth:`arrays` gave."""
+        if isinstance(self.data, DFP):
+            self.data = DFP(np.array(state[name]), int(state[f"{name}.exponent"][0]), self.data.bits)
+        else:
+            self.data = np.array(state[name], np.float32)
 
     @property
     def grad(self) -> Array | None:
@@ -407,7 +437,7 @@ def _combine(tensor: Tensor, parts: list[Gradient]) -> Gradient:
         total: Any = parts[0]
         for part in parts[1:]:
             total = total + part
-        if not tensor.is_integer:
+        if not tensor.is_integer or isinstance(tensor, Parameter):
             return total
         return _site(tensor, parts).quantize(total.to_float32() if isinstance(total, ExactSum) else total)
     if len(parts) == 1:

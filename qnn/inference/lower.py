@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
+from qnn.batch_quantizer import BatchQuantizer
 from qnn.inference.frozen import Port, Step, Value
 from qnn.inference.shift import shift_product
 from qnn.nn import ImageInput
@@ -125,7 +126,8 @@ def _through_table(chain: Sequence[Node]) -> Run:
 # --- one operation ---
 def _run(node: Node) -> Run:
     """The rule for the operation's class, or the operation itself."""
-    rule = _RULES.get(type(node.operation))
+    symmetric = isinstance(getattr(node.operation, "output", None), BatchQuantizer)  # the kernels saturate otherwise
+    rule = None if symmetric else _RULES.get(type(node.operation))
     found = rule(node.operation, node) if rule else None
     return found or _as_it_is(node)
 

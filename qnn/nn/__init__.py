@@ -8,18 +8,27 @@ from qnn.nn.activation import (
     Hardtanh,
     QuantizedActivation,
     Relu,
+    ReluClip,
     Sign,
     StaircaseActivation,
     UnitActivation,
     activation,
 )
 from qnn.nn.initialize import initialize
-from qnn.nn.losses import LOSSES, CrossEntropyLoss, SquareHingeLoss, criterion
+from qnn.nn.losses import (
+    LOSSES,
+    CrossEntropyLoss,
+    IntegerCrossEntropyLoss,
+    SquareHingeLoss,
+    SumOfSquaresLoss,
+    criterion,
+)
 from qnn.nn.module import Module, Sequential
 from qnn.nn.normalization import (
     NORMALIZATIONS,
     BatchNorm,
     Normalize,
+    RangeNorm,
     Scale,
     ShiftBatchNorm,
     ShiftNormalize,
@@ -27,6 +36,7 @@ from qnn.nn.normalization import (
     normalization,
 )
 from qnn.nn.pooling import AveragePool2d, GlobalAveragePool, MaxPool2d
+from qnn.nn.range_norm import NoNormalization, RangeNormalize
 from qnn.nn.run import Run, prepare
 from qnn.nn.source import Dequantize, ImageInput, Quantize
 from qnn.nn.structure import Add, Concat, Flatten, PadShortcut
@@ -50,14 +60,19 @@ __all__ = [
     "GlobalAveragePool",
     "Hardtanh",
     "ImageInput",
+    "IntegerCrossEntropyLoss",
     "Linear",
     "MaxPool2d",
     "Module",
+    "NoNormalization",
     "Normalize",
     "PadShortcut",
     "Quantize",
     "QuantizedActivation",
+    "RangeNorm",
+    "RangeNormalize",
     "Relu",
+    "ReluClip",
     "Run",
     "Scale",
     "Sequential",
@@ -67,6 +82,7 @@ __all__ = [
     "Sign",
     "SquareHingeLoss",
     "StaircaseActivation",
+    "SumOfSquaresLoss",
     "Summary",
     "UnitActivation",
     "activation",

@@ -14,6 +14,7 @@ from qnn.ops.activation import (
     ClippedInteger,
     HardtanhFloat,
     HardtanhInteger,
+    ReluClipInteger,
     ReluFloat,
     ReluInteger,
     SignInteger,
@@ -84,6 +85,22 @@ class StaircaseActivation(Module):
         return self.run(StaircaseInteger(chosen.bits, chosen.thresholds, slope, self.gradient), x)
 
 
+class ReluClip(Module):
+    """relu, then the recipe's format ``activated``: k bits below 1; the gradient passes where 0 < x <= 1 - 2^(1-k)
+    (WAGE)."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        if recipe.activated is None:
+            raise ValueError(f"recipe {recipe.name!r} has no format `activated`; this layer rounds to it: give it one")
+        self.activation = recipe.activated.site("activation")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.wants_integers(x):
+            raise TypeError(f"got float32 as input of {self.label}; it rounds integers: take an integer recipe")
+        return self.run(ReluClipInteger(self.activation), x)
+
+
 class UnitActivation(Module):
     """2^k levels from 0 to 1, the recipe's format ``activated`` having k + 1 bits; the gradient passes straight through
     where 0 <= x <= 1 (DoReFa-Net paper, with clause BIT-8's reading of its scale)."""
@@ -111,6 +128,7 @@ ACTIVATIONS: dict[str, Callable[[Recipe], Module]] = {
     "quantized": QuantizedActivation,
     "staircase": StaircaseActivation,
     "unit": UnitActivation,
+    "relu_clip": ReluClip,
 }
 """What a recipe's ``activation_layer`` may name."""
 
@@ -178,6 +196,7 @@ __all__ = [
     "Hardtanh",
     "QuantizedActivation",
     "Relu",
+    "ReluClip",
     "Sign",
     "StaircaseActivation",
     "UnitActivation",

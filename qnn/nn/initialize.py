@@ -58,7 +58,8 @@ def initialize(*modules: Module, seed: int) -> None:
     for module in modules:
         for parameter in module.parameters():
             if parameter.initial is not None:
-                parameter.data = draw(seed, INIT_STREAM + number, parameter.shape, parameter.initial)
+                drawn = draw(seed, INIT_STREAM + number, parameter.shape, parameter.initial)
+                parameter.data = drawn if parameter.update is None else parameter.update.first(drawn)
             number += 1
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.nn.module import Module
-from qnn.numerics import softmax_cross_entropy, square_hinge
-from qnn.ops.loss import Loss, LossFunction, LossResult
+from qnn.numerics import softmax_cross_entropy, square_hinge, sum_of_squares
+from qnn.ops.loss import IntegerLoss, Loss, LossFunction, LossResult
+from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
 
@@ -25,7 +26,7 @@ class _Criterion(Module):
         self.gradient_sum = None
         self.last: LossResult | None = None
         if self.recipe.is_integer:
-            self.gradient = self.recipe.site("gradient")
+            self.gradient = self.recipe.loss_site()
 
     def forward(self, outputs: Tensor, labels: NDArray[Any], total: int | None = None) -> Tensor:
         """Mean loss as a tensor of one element.
@@ -44,11 +45,14 @@ class _Criterion(Module):
                 f"model's recipe"
             )
         labels = np.asarray(labels)
-        operation = Loss(self.kind, type(self).function, labels, len(labels) if total is None else total, site)
+        operation = self._operation(labels, len(labels) if total is None else total, site)
         loss = self.run(operation, outputs)
         loss.strict = False
         self.last = operation.result
         return loss
+
+    def _operation(self, labels: NDArray[Any], total: int, site: Quantizer | None) -> Loss | IntegerLoss:
+        return Loss(self.kind, type(self).function, labels, total, site)
 
 
 class CrossEntropyLoss(_Criterion):
@@ -72,7 +76,33 @@ class SquareHingeLoss(_Criterion):
     function = staticmethod(square_hinge)
 
 
-LOSSES: dict[str, type[_Criterion]] = {"cross_entropy": CrossEntropyLoss, "square_hinge": SquareHingeLoss}
+class SumOfSquaresLoss(_Criterion):
+    """Half the sum over classes of the squared errors, 1 the target of the label and 0 of the others; the gradient is
+    that of the sum over the batch (clauses LOSS-3 and INT-12)."""
+
+    kind = "sum_of_squares"
+    function = staticmethod(sum_of_squares)
+
+
+class IntegerCrossEntropyLoss(_Criterion):
+    """Cross-entropy of integer outputs in integers, its gradient that of the sum over the batch (clauses INT-7 and
+    INT-8); evaluation states the softmax cross-entropy in float32."""
+
+    kind = "integer_cross_entropy"
+    function = staticmethod(softmax_cross_entropy)
+
+    def _operation(self, labels: NDArray[Any], total: int, site: Quantizer | None) -> Loss | IntegerLoss:
+        if site is None:
+            return super()._operation(labels, total, site)
+        return IntegerLoss(labels, total, site)
+
+
+LOSSES: dict[str, type[_Criterion]] = {
+    "cross_entropy": CrossEntropyLoss,
+    "square_hinge": SquareHingeLoss,
+    "sum_of_squares": SumOfSquaresLoss,
+    "integer_cross_entropy": IntegerCrossEntropyLoss,
+}
 """What a recipe's ``loss`` may name."""
 
 
@@ -89,4 +119,11 @@ def criterion(recipe: Recipe) -> _Criterion:
     return LOSSES[recipe.loss](recipe)
 
 
-__all__ = ["LOSSES", "CrossEntropyLoss", "SquareHingeLoss", "criterion"]
+__all__ = [
+    "LOSSES",
+    "CrossEntropyLoss",
+    "IntegerCrossEntropyLoss",
+    "SquareHingeLoss",
+    "SumOfSquaresLoss",
+    "criterion",
+]

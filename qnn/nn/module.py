@@ -164,7 +164,9 @@ class Module:
 
     def state_dict(self) -> State:
         """Copies of parameters, buffers and site exponents by dotted name."""
-        state: State = {name: p.data.copy() for name, p in self.named_parameters()}  # type: ignore[union-attr]
+        state: State = {}
+        for name, parameter in self.named_parameters():
+            state.update((key, array.copy()) for key, array in parameter.arrays(name).items())
         state.update((name, value.copy()) for name, value in self.named_buffers())
         state.update((f"{name}.exponent", site.state()) for name, site in self.named_sites())
         return state
@@ -198,7 +200,7 @@ class Module:
                     f"damaged: use another checkpoint"
                 )
         for name, parameter in self.named_parameters():
-            parameter.data = np.array(state[name], np.float32)
+            parameter.load(name, state)
         for prefix, module in self.named_modules():
             for key in module._buffers:
                 setattr(module, key, np.array(state[f"{prefix}.{key}" if prefix else key]))

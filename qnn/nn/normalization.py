@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.nn.module import Module
+from qnn.nn.range_norm import NoNormalization, RangeNormalize
 from qnn.numerics import (
     DFP,
     ap2,
@@ -90,6 +91,20 @@ class Scale(Module):
             beta = self.bias_site.parameter(self.beta, at_least=x.data.exponent + gamma.exponent)
             return self.run(ScaleInteger(gamma, beta, self.activation, self.gradient), x, self.gamma, self.beta)
         return self.run(ScaleFloat(), x, self.gamma, self.beta)
+
+
+class RangeNorm(Module):
+    """Range batch norm with scale and shift: :class:`RangeNormalize`, then :class:`Scale` (Banner et al.)."""
+
+    def __init__(self, channels: int, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe)
+        self.gradient_sum = None
+        self.normalize = RangeNormalize(channels, recipe=recipe)
+        self.scale = Scale(channels, recipe)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.scale(self.normalize(x))
+        return out
 
 
 class BatchNorm(Module):
@@ -188,6 +203,8 @@ class ShiftBatchNorm(Module):
 NORMALIZATIONS: dict[str, Callable[[int, Recipe], Module]] = {
     "batch": lambda channels, recipe: BatchNorm(channels, recipe=recipe),
     "shift": lambda channels, recipe: ShiftBatchNorm(channels, recipe=recipe),
+    "range": lambda channels, recipe: RangeNorm(channels, recipe),
+    "none": lambda channels, recipe: NoNormalization(recipe),
 }
 """What a recipe's ``normalization`` may name."""
 
@@ -211,6 +228,7 @@ __all__ = [
     "NORMALIZATIONS",
     "BatchNorm",
     "Normalize",
+    "RangeNorm",
     "Scale",
     "ShiftBatchNorm",
     "ShiftNormalize",

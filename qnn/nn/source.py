@@ -42,6 +42,8 @@ class ImageInput(Module):
             if self.input.rounding == Rounding.STOCHASTIC:
                 self.input.format = replace(self.input.format, rounding=Rounding.NEAREST_DOWN)
             self.integers: DFP = self.input.quantize(self.table.values)
+            if self.recipe.unit_input:
+                self.integers = DFP(self.integers.ints, 1 - self.integers.bits, self.integers.bits)
             self.input.forget_step()
 
     def forward(self, images: Any) -> Tensor:

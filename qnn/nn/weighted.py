@@ -18,8 +18,10 @@ from qnn.numerics import (
 from qnn.ops.conv import Conv2dFloat, Conv2dInteger, Window, as_pair
 from qnn.ops.linear import LinearFloat, LinearInteger
 from qnn.ops.shape import PadInteger
+from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Parameter, Tensor
+from qnn.updates import BoundUpdate
 from qnn.weights import BoundRule
 
 PairLike = int | Sequence[int]
@@ -31,33 +33,45 @@ class _Weighted(Module):
     weight: Parameter
     bias: Parameter | None
     rule: BoundRule | None = None
+    split: Quantizer | None = None
 
     def _make(self, shape: tuple[int, ...], bias: bool, init: str) -> None:
         if init not in ("kaiming", "glorot"):
             raise ValueError(f"got init={init!r}; allowed are 'kaiming' (before relu) and 'glorot' (a last layer)")
         fan_in, fan_out = int(np.prod(shape[1:])), shape[0] * int(np.prod(shape[1:-1]))
         bound = kaiming_bound(fan_in) if init == "kaiming" else glorot_bound(fan_in, fan_out)
+        update = self.recipe.update
+        if update is not None:
+            self.recipe, bound = update.layer(self.recipe, fan_in, fan_out)
         rule = self.recipe.rule
         if rule is not None:
             rule.check(fan_in, self.recipe.product)
             bound = rule.bound(bound)
-        self.weight = Parameter(draw(0, INIT_STREAM, shape, bound), initial=bound)
+        first = draw(0, INIT_STREAM, shape, bound)
+        self.weight = Parameter(first if update is None else update.first(first), initial=bound)
+        bias = bias and self.recipe.biases
         self.bias = Parameter(np.zeros(shape[0], np.float32), decay=False) if bias else None
         if self.recipe.is_integer:
             self.weight_site = self.recipe.site("weight")
             if rule is not None:
                 self.weight.rule = self.rule = BoundRule(rule, self.weight_site)
                 self.weight.limit, self.weight.rate = rule.limit, rule.rate(fan_in, fan_out)
+            if update is not None:
+                self.weight.update = BoundUpdate(update, self.weight_site)
             if bias:
                 self.bias_site = self.recipe.site("bias")
             self.activation = self.recipe.product_site()
             self.gradient = self.recipe.returned_site()
+            if self.recipe.split is not None:
+                self.split = self.recipe.split.site("gradient")
             assert self.recipe.gradient is not None
             self.incoming_bits = self.recipe.gradient.bits
 
     def _integers(self, x: Tensor) -> tuple[DFP, DFP | None]:
         """Integer copies of weight and bias; the bias is not finer than the accumulator."""
         assert isinstance(x.data, DFP)
+        if isinstance(self.weight.data, DFP):
+            return self.weight.data, None
         weight = self.weight_site.parameter(self.weight, view=None if self.rule is None else self.rule.view)
         product = self.recipe.product
         if self.rule is not None and product is not None and product.exponent is not None:
@@ -112,6 +126,7 @@ class Linear(_Weighted):
     def forward(self, x: Tensor) -> Tensor:
         if self.wants_integers(x):
             operation = LinearInteger(*self._integers(x), self.activation, self.gradient, self.incoming_bits)
+            operation.split = self.split
             return self.run(operation, x, *self._masters())
         return self.run(LinearFloat(), x, *self._masters())
 
@@ -165,6 +180,7 @@ class Conv2d(_Weighted):
                 x = self.run(PadInteger(window.padding, self.recipe.padding), x)
                 window = replace(window, padding=(0, 0))
             operation = Conv2dInteger(window, *self._integers(x), self.activation, self.gradient, self.incoming_bits)
+            operation.split = self.split
             return self.run(operation, x, *self._masters())
         return self.run(Conv2dFloat(self.window), x, *self._masters())
 

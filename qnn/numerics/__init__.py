@@ -35,6 +35,19 @@ from .few_bits import (
 )
 from .float32 import scale_by_power, to_float32_once
 from .initial import AUGMENT_STREAM, DATA_STREAM, INIT_STREAM, glorot_bound, kaiming_bound, permutation, uniform
+from .integer_training import (
+    SOFTMAX_BITS,
+    batch_exponent,
+    first_weights,
+    integer_cross_entropy,
+    integer_update,
+    log2_fixed,
+    mu_at,
+    nearest_power,
+    pseudo_stochastic,
+    saturate_symmetric,
+    update_shift,
+)
 from .layers import (
     dropout,
     dropout_kept,
@@ -88,6 +101,7 @@ from .pow2 import (
     shift_gemm,
     unpack_pow2,
 )
+from .range_norm import RANGE_CHUNKS, Extremes, channel_extremes, range_factor, range_grad, range_statistics
 from .rounding import Rounding, round_ratio, round_real
 from .schedule import lr
 from .shift_norm import (
@@ -100,6 +114,7 @@ from .shift_norm import (
     shift_bn_statistics,
 )
 from .update import adam, clip, sgd, shift_adamax
+from .wage import relu_clip_grad, sum_of_squares, wage_layer, wage_limit, wage_masters, wage_update, wage_weights
 
 __all__ = [
     "AUGMENT_STREAM",
@@ -111,8 +126,11 @@ __all__ = [
     "LFSR_TAPS",
     "LFSR_TAPS_ALTERNATIVE",
     "LOSS_FRACTION_BITS",
+    "RANGE_CHUNKS",
+    "SOFTMAX_BITS",
     "THRESHOLD_PRESETS",
     "Counts",
+    "Extremes",
     "Noise",
     "Rounding",
     "ShiftStatistics",
@@ -128,6 +146,7 @@ __all__ = [
     "ap2",
     "ap2_dots",
     "aqe_grad",
+    "batch_exponent",
     "binarize",
     "binarize_stochastic",
     "bitplane_gemm",
@@ -136,6 +155,7 @@ __all__ = [
     "bn_grad_coefficients",
     "bn_statistics",
     "channel_dots",
+    "channel_extremes",
     "channel_sums",
     "check_exact_terms",
     "clip",
@@ -158,6 +178,7 @@ __all__ = [
     "exp64",
     "first_exponent_float",
     "first_exponent_int",
+    "first_weights",
     "gemm",
     "glorot_bound",
     "glorot_rate",
@@ -166,12 +187,15 @@ __all__ = [
     "hardtanh_limits",
     "image_values",
     "int_limits",
+    "integer_cross_entropy",
+    "integer_update",
     "kaiming_bound",
     "level_format",
     "level_thresholds",
     "lfsr16",
     "lfsr_orbit",
     "linear_quant",
+    "log2_fixed",
     "log32",
     "log64",
     "log_quant",
@@ -179,6 +203,8 @@ __all__ = [
     "lr",
     "max_pool",
     "max_pool_grad",
+    "mu_at",
+    "nearest_power",
     "next_exponent",
     "normalize",
     "normalize_grad",
@@ -193,16 +219,22 @@ __all__ = [
     "pow2_levels",
     "power64",
     "predict",
+    "pseudo_stochastic",
     "quantize",
     "quantize_levels",
+    "range_factor",
+    "range_grad",
+    "range_statistics",
     "reconstruct",
     "reconstruct_grad",
     "relu",
+    "relu_clip_grad",
     "relu_grad",
     "requantize",
     "round_ratio",
     "round_real",
     "running_update",
+    "saturate_symmetric",
     "scale",
     "scale_by_power",
     "sgd",
@@ -223,6 +255,7 @@ __all__ = [
     "staircase_grad",
     "staircase_slope",
     "storage_dtype",
+    "sum_of_squares",
     "sum_pool",
     "sum_pool_grad",
     "tanh32",
@@ -231,6 +264,12 @@ __all__ = [
     "uniform",
     "unpack_bits",
     "unpack_pow2",
+    "update_shift",
+    "wage_layer",
+    "wage_limit",
+    "wage_masters",
+    "wage_update",
+    "wage_weights",
     "window_weights",
     "xnor_conv2d",
     "xnor_gemm",

@@ -15,6 +15,7 @@ from qnn.numerics import (
     hardtanh_grad,
     hardtanh_limits,
     level_format,
+    relu_clip_grad,
     sign,
     staircase,
     staircase_grad,
@@ -128,6 +129,23 @@ class StaircaseInteger(Operation):
         numerator, exponent = self.slope
         exact = staircase_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits, numerator)
         return (self.gradient.requantize(exact, gradient.exponent + exponent),)
+
+
+class ReluClipInteger(Operation):
+    """max(x, 0) rounded and saturated at a site; the gradient passes where 0 < x <= the largest level (INT-13)."""
+
+    name = "relu_clip"
+
+    def __init__(self, output: Quantizer) -> None:
+        self.output = output
+
+    def forward(self, x: DFP) -> DFP:
+        self.x = x
+        return self.output.requantize(_kernels.call("relu", x.ints), x.exponent)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        passed = relu_clip_grad(gradient.ints, self.x.ints, self.x.exponent, self.output.bits)
+        return (DFP(passed, gradient.exponent, gradient.bits),)
 
 
 class UnitInteger(Operation):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qnn import _kernels
 from qnn.numerics import DFP, accumulator_bits_needed, align_bias, conv_output_hw
 from qnn.operation import ExactSum, Operation
-from qnn.ops.linear import column_sums
+from qnn.ops.linear import column_sums, narrowed
 from qnn.quantizer import Quantizer
 
 Float = NDArray[np.float32]
@@ -113,10 +113,13 @@ class Conv2dInteger(Operation):
     incoming_bits : int
         Width of the gradient that arrives, for the table of accumulator widths.
 
+    Where ``split`` is a site, the gradient of the input is made from a copy that this site rounds (clause INT-17).
+
     Bit-exactness: clauses MAC-4 to MAC-6, REQ-1, REQ-6 and LAY-9; the weight gradient is exact until its conversion.
     """
 
     name = "conv2d"
+    split: Quantizer | None = None
 
     def __init__(
         self, window: Window, weight: DFP, bias: DFP | None, output: Quantizer, gradient: Quantizer, incoming_bits: int
@@ -130,26 +133,28 @@ class Conv2dInteger(Operation):
         exponent = x.exponent + self.weight.exponent
         bias = None if self.bias is None else align_bias(self.bias, exponent)
         w = self.weight.ints
-        return self.output.emit(
+        return self.output.product(
             (x.shape[0], *self.hw, w.shape[0]),
             lambda target: _kernels.call("conv2d_requantize", x.ints, w, bias, exponent, target, *self.window.args()),
-            lambda: self.output.first_of_range(
-                _kernels.call("conv2d", x.ints, w, *self.window.args()), exponent, bias=bias
-            ),
+            lambda: _kernels.call("conv2d", x.ints, w, *self.window.args()),
+            exponent,
+            bias,
         )
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
-        g, w = gradient.ints, self.weight.ints
+        w = self.weight.ints
         hw, args = self.x.shape[1:3], self.window.args()
-        exponent = gradient.exponent + self.weight.exponent
         dx = None
         if self.needs[0]:
-            dx = self.gradient.emit(
+            copy = narrowed(gradient, self.split)
+            g, exponent = copy.ints, copy.exponent + self.weight.exponent
+            dx = self.gradient.product(
                 self.x.shape,
                 lambda target: _kernels.call("conv2d_input_grad_requantize", g, w, hw, exponent, target, *args),
-                lambda: self.gradient.first_of_range(_kernels.call("conv2d_input_grad", g, w, hw, *args), exponent),
+                lambda: _kernels.call("conv2d_input_grad", g, w, hw, *args),
+                exponent,
             )
-        acc = _kernels.call("conv2d_weight_grad", self.x.ints, g, w.shape[1:3], *args)
+        acc = _kernels.call("conv2d_weight_grad", self.x.ints, gradient.ints, w.shape[1:3], *args)
         dw = ExactSum(acc, gradient.exponent + self.x.exponent)
         return (dx, dw, column_sums(gradient)) if self.bias is not None else (dx, dw)
 

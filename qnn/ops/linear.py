@@ -49,10 +49,13 @@ class LinearInteger(Operation):
     incoming_bits : int
         Width of the gradient that arrives, for the table of accumulator widths.
 
+    Where ``split`` is a site, the gradient of the input is made from a copy that this site rounds (clause INT-17).
+
     Bit-exactness: clauses MAC-3, REQ-1, REQ-6 and LAY-9; the weight gradient is exact until its conversion to float32.
     """
 
     name = "linear"
+    split: Quantizer | None = None
 
     def __init__(
         self, weight: DFP, bias: DFP | None, output: Quantizer, gradient: Quantizer, incoming_bits: int
@@ -66,23 +69,29 @@ class LinearInteger(Operation):
         exponent = x.exponent + self.weight.exponent
         bias = None if self.bias is None else align_bias(self.bias, exponent)
         w = self.weight.ints
-        return self.output.emit(
+        return self.output.product(
             (x.shape[0], w.shape[0]),
             lambda target: _kernels.call("gemm_requantize", x.ints, w, True, bias, exponent, target),
-            lambda: self.output.first_of_range(_kernels.call("gemm", x.ints, w, False, True), exponent, bias=bias),
+            lambda: _kernels.call("gemm", x.ints, w, False, True),
+            exponent,
+            bias,
         )
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
-        g, w = gradient.ints, self.weight.ints
-        exponent = gradient.exponent + self.weight.exponent
+        w = self.weight.ints
         dx = None
         if self.needs[0]:
-            dx = self.gradient.emit(
+            copy = narrowed(gradient, self.split)
+            g, exponent = copy.ints, copy.exponent + self.weight.exponent
+            dx = self.gradient.product(
                 self.x.shape,
                 lambda target: _kernels.call("gemm_requantize", g, w, False, None, exponent, target),
-                lambda: self.gradient.first_of_range(_kernels.call("gemm", g, w, False, False), exponent),
+                lambda: _kernels.call("gemm", g, w, False, False),
+                exponent,
             )
-        dw = ExactSum(_kernels.call("gemm", g, self.x.ints, True, False), gradient.exponent + self.x.exponent)
+        dw = ExactSum(
+            _kernels.call("gemm", gradient.ints, self.x.ints, True, False), gradient.exponent + self.x.exponent
+        )
         return (dx, dw, column_sums(gradient)) if self.bias is not None else (dx, dw)
 
     def operands(self, inputs: Sequence[Any]) -> Sequence[Any]:
@@ -107,6 +116,11 @@ def check_linear(x: tuple[int, ...], weight: tuple[int, ...]) -> None:
             f"got input {x} for weights {weight} of `linear`; allowed is [N, {weight[-1]}]: flatten the input or "
             f"change the layer"
         )
+
+
+def narrowed(gradient: DFP, split: Quantizer | None) -> DFP:
+    """The copy of a gradient that makes the gradient of the input (clause INT-17); the gradient without a site."""
+    return gradient if split is None else split.requantize(gradient.ints, gradient.exponent)
 
 
 def column_sums(gradient: DFP) -> ExactSum:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qnn.numerics import DFP, LOSS_FRACTION_BITS, predict
+from qnn.numerics import DFP, LOSS_FRACTION_BITS, SOFTMAX_BITS, integer_cross_entropy, predict
 from qnn.operation import Array, Operation
 from qnn.quantizer import Quantizer
 
@@ -72,3 +72,36 @@ class Loss(Operation):
     def backward(self, gradient: Float) -> tuple[Any, ...]:
         slope = self.slope if gradient == 1 else self.slope * np.float32(gradient)
         return (slope if self.gradient is None else self.gradient.quantize(slope),)
+
+
+class IntegerLoss(Operation):
+    """Cross-entropy of integer outputs: losses, mean and gradient are integers (clauses INT-7 and INT-8).
+
+    Parameters
+    ----------
+    labels : int64 [N]
+    total : int
+        Samples of the whole batch when this is a part of it.
+    gradient : Quantizer
+        Site of the gradient, which is that of the sum over the batch.
+    """
+
+    name = "integer_cross_entropy"
+
+    def __init__(self, labels: NDArray[np.int64], total: int, gradient: Quantizer) -> None:
+        self.labels, self.total, self.gradient = labels, total, gradient
+
+    def forward(self, outputs: DFP) -> DFP:
+        self.losses, self.slope = integer_cross_entropy(outputs.ints, outputs.exponent, self.labels)
+        loss_sum = int(self.losses.sum())
+        self.result = LossResult(loss_sum, int((predict(outputs.ints) == self.labels).sum()), len(outputs.ints))
+        mean = loss_sum // (max(1, self.total) << (LOSS_FRACTION_BITS - 10))
+        return DFP(np.array(min(mean, 32767), np.int16), -10, 16)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        if (int(gradient.ints), gradient.exponent) != (1, 0):
+            raise ValueError(
+                f"got a gradient of {gradient.ints} * 2^{gradient.exponent} for an integer loss; only 1 is allowed: "
+                "call backward() on the loss itself"
+            )
+        return (self.gradient.requantize(self.slope, -SOFTMAX_BITS),)

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from qnn.optim.optimizers import SGD, Adam, Optimizer, ShiftAdaMax
+from qnn.optim.recipe_update import RecipeUpdate
 from qnn.optim.schedules import Constant, Cosine, Exponential, Schedule, Step
 
-__all__ = ["SGD", "Adam", "Constant", "Cosine", "Exponential", "Optimizer", "Schedule", "ShiftAdaMax", "Step"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "Optimizer",
+    "RecipeUpdate",
+    "Schedule",
+    "ShiftAdaMax",
+    "Step",
+]

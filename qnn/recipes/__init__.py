@@ -9,8 +9,10 @@ from typing import Any
 
 from qnn.errors import ConfigError
 from qnn.quantizer import Format, Quantizer
+from qnn.recipes.banner import banner8
 from qnn.recipes.dfp import dfp, dfp8, fp32
 from qnn.recipes.few_bits import bnn, dorefa, qnn
+from qnn.recipes.integer import niti, wage
 from qnn.recipes.levels import deepshift, logquant, nbq, ternary
 from qnn.recipes.recipe import Recipe, Staircase
 
@@ -25,6 +27,9 @@ BUILDERS: dict[str, Callable[..., Recipe]] = {
     "bnn": bnn,
     "qnn": qnn,
     "dorefa": dorefa,
+    "niti": niti,
+    "wage": wage,
+    "banner8": banner8,
 }
 """Recipes by name; each takes arguments with defaults."""
 
@@ -101,6 +106,7 @@ __all__ = [
     "Quantizer",
     "Recipe",
     "Staircase",
+    "banner8",
     "bnn",
     "deepshift",
     "dfp",
@@ -110,7 +116,9 @@ __all__ = [
     "logquant",
     "names",
     "nbq",
+    "niti",
     "parse",
     "qnn",
     "ternary",
+    "wage",
 ]

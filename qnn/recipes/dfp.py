@@ -26,6 +26,7 @@ def dfp(
     noise_bits: int = 16,
     r_max: float = 0.0,
     last_bits: int | None = None,
+    norm: str = "batch",
     strict: bool = True,
 ) -> Recipe:
     """Dynamic fixed point with chosen widths and rounding rules.
@@ -42,6 +43,8 @@ def dfp(
         Overflow rate that the exponent rule tolerates.
     last_bits : int, optional
         Width of the last layer.
+    norm : {"batch", "range", "none"}
+        Normalisation of networks; "range" is Banner et al.'s.
     strict : bool
         Refuse operations that leave integers.
 
@@ -60,9 +63,11 @@ def dfp(
     parts = [f"w={w}", f"a={a}", f"g={g}"]
     parts += [f"{k}_rounding={rules[k].name.lower()}" for k in "wag" if rules[k] != defaults[k]]
     options = {"noise": (noise, "philox"), "noise_bits": (noise_bits, 16), "r_max": (r_max, 0.0)}
-    options |= {"last_bits": (last_bits, None), "strict": (strict, True)}
+    options |= {"last_bits": (last_bits, None), "norm": (norm, "batch"), "strict": (strict, True)}
     parts += [f"{key}={value}" for key, (value, default) in options.items() if value != default]
     name = "dfp8" if parts == ["w=8", "a=8", "g=8"] else f"dfp({', '.join(parts)})"
+    if norm not in ("batch", "range", "none"):
+        raise ValueError(f"got norm={norm!r}; allowed are 'batch', 'range' (Banner et al.) and 'none'")
     weight = Format(w, rules["w"], noise, noise_bits, r_max)
     activation = Format(a, rules["a"], noise, noise_bits, r_max)
     gradient = Format(g, rules["g"], noise, noise_bits, r_max)
@@ -76,6 +81,7 @@ def dfp(
         last_bits=last_bits,
         strict=strict,
         source=_PAPER,
+        normalization=norm,
     )
 
 

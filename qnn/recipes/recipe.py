@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from qnn.numerics import level_thresholds, staircase_slope
 from qnn.quantizer import Format, Quantizer
+from qnn.updates import UpdateRule
 from qnn.weights import WeightRule
 
 
@@ -68,7 +69,7 @@ class Recipe:
         Value of padded pixels of a convolution; a binary net has no 0.
     normalize_last : bool
         Whether models normalise their outputs.
-    loss : {"cross_entropy", "square_hinge"}
+    loss : {"cross_entropy", "square_hinge", "integer_cross_entropy", "sum_of_squares"}
         What the recipe's paper trains with; ``qnn train`` takes it.
     first, last : Recipe or None
         Recipes of the first and last layer with weights, where they differ.
@@ -76,6 +77,17 @@ class Recipe:
         Of the factors of batch normalisation, where it is not `weight`: a grid of levels is too coarse for them.
     staircase : Staircase or None
         Levels of the activation layer "staircase".
+    update : UpdateRule or None
+        How weights start and move, where no optimiser does it.
+    biases : bool
+        Whether layers with weights have biases.
+    unit_input : bool
+        Whether pictures are scaled by a power of two to -1 .. 1.
+    loss_gradient : Format or None
+        Of the gradient of the outputs, where it is not `gradient`.
+    split : Format or None
+        Of a narrower copy of the gradient, from which layers with weights make the gradient of their input; that of the
+        weights is made from the gradient as it arrives.
     """
 
     name: str
@@ -100,6 +112,11 @@ class Recipe:
     last: Recipe | None = None
     factor: Format | None = None
     staircase: Staircase | None = None
+    update: UpdateRule | None = None
+    biases: bool = True
+    unit_input: bool = False
+    loss_gradient: Format | None = None
+    split: Format | None = None
 
     def __post_init__(self) -> None:
         given = [f is not None for f in (self.input, self.weight, self.bias, self.activation, self.gradient)]
@@ -128,15 +145,19 @@ class Recipe:
             raise ValueError(
                 f"got a request for a {role} site from the float recipe {self.name!r}; only integer recipes have sites"
             )
-        return Quantizer(role, chosen)
+        return chosen.site(role)
 
     def returned_site(self) -> Quantizer:
         """A new site for the gradient that a layer with weights sends to the layer before it."""
-        return Quantizer("gradient", self.returned) if self.returned is not None else self.site("gradient")
+        return self.returned.site("gradient") if self.returned is not None else self.site("gradient")
 
     def product_site(self) -> Quantizer:
         """A new site for the result of a layer with weights."""
-        return Quantizer("activation", self.product) if self.product is not None else self.site("activation")
+        return self.product.site("activation") if self.product is not None else self.site("activation")
+
+    def loss_site(self) -> Quantizer:
+        """A new site for the gradient of the outputs."""
+        return self.loss_gradient.site("gradient") if self.loss_gradient is not None else self.site("gradient")
 
     def factor_site(self) -> Quantizer:
         """A new site for the factors of batch normalisation."""
@@ -166,13 +187,11 @@ class Recipe:
         """Formats by role, and what else the recipe chooses where it is not the usual, in words."""
         roles = ("input", "weight", "bias", "activation", "gradient")
         found = {role: str(getattr(self, role) or "float32") for role in roles}
-        found |= {
-            role: str(own) for role in ("product", "activated", "returned", "factor") if (own := getattr(self, role))
-        }
-        if self.rule is not None:
-            found["rule"] = str(self.rule)
-        if self.staircase is not None:
-            found["staircase"] = str(self.staircase)
+        others = ("product", "activated", "returned", "factor", "loss_gradient", "split")
+        found |= {role: str(own) for role in others if (own := getattr(self, role))}
+        for kind in ("rule", "update", "staircase"):
+            if (chosen := getattr(self, kind)) is not None:
+                found[kind] = str(chosen)
         for key, usual in (("activation_layer", "relu"), ("normalization", "batch"), ("loss", "cross_entropy")):
             if getattr(self, key) != usual:
                 found[key] = getattr(self, key)

@@ -157,7 +157,7 @@ class Trainer:
     @property
     def parameter_count(self) -> int:
         """How many numbers are trained."""
-        return sum(np.asarray(parameter.data).size for _, parameter in self.parameters)
+        return sum(parameter.size for _, parameter in self.parameters)
 
     @property
     def finished(self) -> bool:
@@ -246,7 +246,7 @@ class Trainer:
         named = []
         for name, parameter in self.parameters:
             for kind, array in (("weight", parameter.data), ("gradient of", parameter.grad)):
-                if array is not None and not np.isfinite(np.asarray(array)).all():
+                if isinstance(array, np.ndarray) and not np.isfinite(array).all():
                     named.append(f"{kind} {name}")
         extra = f"; not finite: {', '.join(named[:6])}{' and more' if len(named) > 6 else ''}" if named else ""
         return RunError(
@@ -263,7 +263,7 @@ class Trainer:
     def named_arrays(self) -> dict[str, list[tuple[str, NDArray[Any]]]]:
         """The state that the chain covers, by part and name (clause DIG-4); without batch and noise."""
         return {
-            "parameters": [(name, np.asarray(parameter.data)) for name, parameter in self.parameters],
+            "parameters": [pair for name, parameter in self.parameters for pair in parameter.arrays(name).items()],
             "buffers": [*self.model.named_buffers(), *self.criterion.named_buffers()],
             "optimizer": sorted(self.optimizer.state_dict().items()),
             "exponents": site_arrays(self.sites),
@@ -338,13 +338,29 @@ def limited(dataset: Dataset, limit: int) -> Dataset:
 
 
 def make_optimizer(config: TrainConfig, parameters: list[tuple[str, Any]]) -> optim.Optimizer:
-    """The optimiser that the settings name."""
+    """The optimiser that the settings name, or the update rule of a recipe that has its own."""
+    if rules := [parameter.update for _, parameter in parameters if parameter.update is not None]:
+        _check_unused(config, rules[0].rule.takes_rate)
+        return optim.RecipeUpdate(parameters)
     if config.optimizer in ("adam", "adamax"):
         kind = optim.Adam if config.optimizer == "adam" else optim.ShiftAdaMax
         return kind(
             parameters, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon, weight_decay=config.weight_decay
         )
     return optim.SGD(parameters, momentum=config.momentum, nesterov=config.nesterov, weight_decay=config.weight_decay)
+
+
+def _check_unused(config: TrainConfig, takes_rate: bool) -> None:
+    """Refuse settings that were given although the recipe's own update does not read them."""
+    unused = ["optimizer", "momentum", "nesterov", "weight_decay"] + ([] if takes_rate else ["lr", "schedule"])
+    usual = TrainConfig()
+    given = {key: getattr(config, key) for key in unused if getattr(config, key) not in (getattr(usual, key), 0)}
+    if given:
+        key, value = next(iter(given.items()))
+        raise ConfigError(
+            f"got {key} = {value!r} for recipe '{config.recipe}', which moves its weights by its own rule and reads no "
+            f"{', '.join(unused)}; leave it out"
+        )
 
 
 def make_schedule(config: TrainConfig, steps_per_epoch: int) -> optim.Schedule:

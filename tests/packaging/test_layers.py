@@ -18,7 +18,7 @@ PACKAGE = Path(qnn.__file__).resolve().parent
 LAYERS: list[set[str]] = [
     {"numerics"},
     {"_kernels"},
-    {"kernels", "arithmetic", "noise", "tensor", "operation", "quantizer", "weights"},
+    {"kernels", "arithmetic", "noise", "tensor", "operation", "quantizer", "batch_quantizer", "weights", "updates"},
     {"ops"},
     {"nn", "optim", "recipes"},
     {"inference"},

@@ -1,0 +1,142 @@
+"""Sites whose exponent is that of the very data they round: ``BatchFormat`` and its ``BatchQuantizer``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnn import _kernels
+from qnn.numerics import (
+    DFP,
+    EXP_MAX,
+    EXP_MIN,
+    Counts,
+    Target,
+    batch_exponent,
+    nearest_power,
+    saturate_symmetric,
+)
+from qnn.quantizer import Format, Quantizer
+
+RULES = ("bit_length", "nearest_power")
+
+
+@dataclass(frozen=True)
+class BatchFormat(Format):
+    """A format whose exponent comes from each batch, and whose integers are symmetric: -(2^(n-1) - 1) to 2^(n-1) - 1.
+
+    Parameters
+    ----------
+    bits, rounding, noise, noise_bits, r_max, exponent
+        As for :class:`qnn.Format`; an exponent that is given stays, and the range is symmetric all the same.
+    rule : {"bit_length", "nearest_power"}
+        The data fit (NITI), or the power of two nearest to the largest magnitude becomes 1 (WAGE's Shift).
+    """
+
+    rule: str = "bit_length"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rule not in RULES:
+            raise ValueError(f"got rule={self.rule!r} for a batch's exponent; allowed are {', '.join(RULES)}")
+
+    def __str__(self) -> str:
+        moves = "" if self.exponent is not None else f", {self.rule.replace('_', ' ')} of the batch"
+        return f"{super().__str__()}, ±{(1 << (self.bits - 1)) - 1}{moves}"
+
+    def site(self, role: str) -> Quantizer:
+        return BatchQuantizer(role, self)
+
+
+class BatchQuantizer(Quantizer):
+    """A site that takes the exponent of the data it rounds; evaluation keeps that of the last training data.
+
+    Notes
+    -----
+    A batch that is processed in parts has an exponent per part: the split is part of the result.
+    Bit-exactness: clauses INT-1, INT-2, INT-9 and REQ-1; nothing else may vary.
+    """
+
+    format: BatchFormat
+
+    def _settle(self, first: Callable[[], int | None]) -> int:
+        if self.format.exponent is not None or (self.initialised and not self.training):
+            return self.exponent
+        if (found := first()) is None:
+            return self.exponent
+        if self.training:
+            self.exponent, self.initialised = found, True
+        return found
+
+    def product(
+        self,
+        shape: tuple[int, ...],
+        fused: Callable[[Target], tuple[NDArray[Any], Counts]],
+        exact: Callable[[], NDArray[Any]],
+        exponent: int,
+        bias: NDArray[np.int64] | None = None,
+    ) -> DFP:
+        if self.training and self.format.exponent is None:  # the accumulators are needed before the exponent is known
+            return self.requantize(exact(), exponent, bias=bias)
+        return super().product(shape, fused, exact, exponent, bias)
+
+    def emit(
+        self,
+        shape: tuple[int, ...],
+        make: Callable[[Target], tuple[NDArray[Any], Counts]],
+        first: Callable[[], int | None],
+    ) -> DFP:
+        return super().emit(shape, lambda target: self._symmetric(*make(target)), first)
+
+    def add(self, parts: Sequence[DFP]) -> DFP:
+        lowest = min(p.exponent for p in parts)
+        pairs = [(p.ints, p.exponent) for p in parts]
+        exact = sum(p.ints.astype(object) * (1 << (p.exponent - lowest)) for p in parts)
+        largest = max(abs(int(v)) for v in np.asarray(exact).ravel()) if parts[0].ints.size else 0
+        return self.emit(
+            parts[0].shape,
+            lambda target: _kernels.call("add_requantize", pairs, target),
+            lambda: self._exponent(largest, lowest),
+        )
+
+    def first_of_range(
+        self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None
+    ) -> int | None:
+        if acc.size == 0:
+            return None
+        if bias is not None:
+            acc = acc.astype(np.int64) + bias
+        low, high = _kernels.call("int_range", np.ascontiguousarray(acc))
+        halvings = (divisor & -divisor).bit_length() - 1  # powers of two belong to the exponent
+        return self._exponent(max(-low, high) // (divisor >> halvings), exponent - halvings)
+
+    def advance(self) -> None:
+        self.counts = self._pending
+        self.forget_step()
+
+    def _counted(self, values: NDArray[np.float32], exponent: int) -> tuple[NDArray[Any], Counts]:
+        return self._symmetric(*super()._counted(values, exponent))
+
+    def _first_of_values(self, values: NDArray[np.float32]) -> int | None:
+        if values.size == 0:
+            return None
+        low, high = _kernels.call("float_range", values)
+        return self._exponent(max(-low, high), 0, shift_left=True)
+
+    def _exponent(self, largest: Any, exponent: int, shift_left: bool = False) -> int:
+        if self.format.rule == "bit_length":
+            return batch_exponent(largest, exponent, self.bits, shift_left)
+        if not largest:
+            return self.exponent
+        return min(max(exponent + nearest_power(largest) - (self.bits - 1), EXP_MIN), EXP_MAX)
+
+    def _symmetric(self, ints: NDArray[Any], counts: Counts) -> tuple[NDArray[Any], Counts]:
+        ints, changed = saturate_symmetric(ints, self.bits)
+        return ints, replace(counts, saturated=counts.saturated + changed) if changed else counts
+
+
+__all__ = ["RULES", "BatchFormat", "BatchQuantizer"]
