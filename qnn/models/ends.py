@@ -32,7 +32,7 @@ def without_averages(recipe: Recipe, model: str, instead: str) -> None:
     ------
     ValueError
     """
-    if recipe.product is not None and recipe.product.exponent is not None:
+    if recipe.activation_layer == "sign" and recipe.product is not None and recipe.product.exponent is not None:
         raise ValueError(
             f"got recipe {recipe.name!r} for {model}, whose last layer takes averages, and they are no signs; take "
             f"{instead}, or a recipe with wider activations such as qnn(w=1, a=2)"

@@ -74,7 +74,8 @@ class _Weighted(Module):
             return self.weight.data, None
         weight = self.weight_site.parameter(self.weight, view=None if self.rule is None else self.rule.view)
         product = self.recipe.product
-        if self.rule is not None and product is not None and product.exponent is not None:
+        signs = self.recipe.activation_layer == "sign"  # other recipes round their products to the grid
+        if signs and self.rule is not None and product is not None and product.exponent is not None:
             _check_exact(x.data, weight, product.exponent, self.label, self.recipe.name)
         if self.bias is None:
             return weight, None
