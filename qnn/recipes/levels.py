@@ -32,6 +32,7 @@ from qnn.weights import WeightRule
 
 Float32 = NDArray[np.float32]
 
+_DEFAULT_THRESHOLDS: dict[int, str | tuple[float, ...]] = {2: (0.14,), 3: "paper"}
 FORMS = ("reconstruct", "aqe", "ste")
 _NBQ = "Chen, Liu, Liu, Zeng, IEEE TNNLS 2020, sections III-A to III-E (AQE: Chen et al., IEEE JSTSP 2020)"
 _TERNARY = "Li, Zhang, Liu, Ternary weight networks, 2016, section 2"
@@ -180,7 +181,7 @@ def nbq(
         follows the run's ``progress``, which ``qnn train`` sets; a loop of your own must set ``run.progress``.
     thresholds : str or sequence of float, optional
         "paper", "truncate", "nearest", "log" or numbers, the level 1 first. The paper prints none; its code has some
-        for n = 3. Without: "paper" for n = 3, else "nearest".
+        for n = 3. Without: "paper" for n = 3, for n = 2 0.14, where level 1 begins in that code, else "nearest".
     relative : bool
         Thresholds are shares of each layer's largest magnitude, as in the code.
     staircase : int, optional
@@ -195,7 +196,7 @@ def nbq(
     Batch normalisation, biases and gradients are as in ``dfp``. Master weights are clipped to -1 .. 1.
     Bit-exactness: clauses WGT-1 to WGT-7, WGT-10, and those of ``dfp``.
     """
-    chosen = thresholds if thresholds is not None else "paper" if n == 3 else "nearest"
+    chosen = thresholds if thresholds is not None else _DEFAULT_THRESHOLDS.get(n, "nearest")
     if isinstance(chosen, (int, float)):  # one number, for n = 2
         chosen = (chosen,)
     kept = chosen if isinstance(chosen, str) else tuple(float(v) for v in chosen)
