@@ -30,6 +30,10 @@ RUNS: dict[str, dict[str, Any]] = {
         "augment": "crop-flip",
         "seed": 2**63 - 1,
     },
+    # Recipes whose weights move by their own rule, range batch norm, gradients of two widths.
+    "niti": {"recipe": "niti", "train_limit": 48, "batch_size": 16, "epochs": 2},
+    "wage": {"recipe": "wage", "lr": 8.0, "train_limit": 48, "batch_size": 16, "epochs": 2},
+    "banner8": {"recipe": "banner8", "train_limit": 48, "batch_size": 16, "epochs": 2},
 }
 
 
