@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,14 @@ def test_one_digest_on_all_paths_and_threads(name: str) -> None:
     finally:
         qnn.set_num_threads(before)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("name", ["niti", "wage", "banner8"])
+def test_golden_digests(name: str) -> None:
+    path = Path(__file__).resolve().parents[1] / "golden" / "run_digests.json"
+    golden = json.loads(path.read_text())["runs"][name]
+    trainer = Trainer(TrainConfig(**golden["settings"]), data.load("digits", split="train"))
+    assert [trainer.digest.hex(), *(record.digest.hex() for record in trainer.steps())] == golden["digests"]
 
 
 @pytest.mark.parametrize(
