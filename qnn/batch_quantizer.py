@@ -20,7 +20,7 @@ from qnn.numerics import (
     nearest_power,
     saturate_symmetric,
 )
-from qnn.quantizer import Format, Quantizer
+from qnn.quantizer import Format, Quantizer, range_of
 
 RULES = ("bit_length", "nearest_power")
 
@@ -106,11 +106,9 @@ class BatchQuantizer(Quantizer):
     def first_of_range(
         self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None
     ) -> int | None:
-        if acc.size == 0:
+        if (found := range_of(acc, bias)) is None:
             return None
-        if bias is not None:
-            acc = acc.astype(np.int64) + bias
-        low, high = _kernels.call("int_range", np.ascontiguousarray(acc))
+        low, high = found
         halvings = (divisor & -divisor).bit_length() - 1  # powers of two belong to the exponent
         return self._exponent(max(-low, high) // (divisor >> halvings), exponent - halvings)
 

@@ -238,12 +238,8 @@ class Quantizer:
         self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None
     ) -> int | None:
         """Smallest exponent without overflow for exact accumulators, the bias of their channel added (clause EXP-5)."""
-        if acc.size == 0:
-            return None
-        if bias is not None:
-            acc = acc.astype(np.int64) + bias
-        low, high = _kernels.call("int_range", np.ascontiguousarray(acc))
-        return first_exponent_int(low, high, exponent, self.bits, divisor)
+        found = range_of(acc, bias)
+        return None if found is None else first_exponent_int(*found, exponent, self.bits, divisor)
 
     def parameter(
         self,
@@ -350,6 +346,16 @@ class Quantizer:
         self.forget_step()
 
 
+def range_of(acc: NDArray[Any], bias: NDArray[np.int64] | None) -> tuple[int, int] | None:
+    """Least and largest of exact accumulators, the bias of their channel added; None where there are none."""
+    if acc.size == 0:
+        return None
+    if bias is not None:
+        acc = acc.astype(np.int64) + bias
+    low, high = _kernels.call("int_range", np.ascontiguousarray(acc))
+    return low, high
+
+
 def _first_of_sum(parts: Sequence[DFP], bits: int) -> int | None:
     """Smallest exponent at which the exact sum of the parts does not overflow (clause EXP-5)."""
     if parts[0].ints.size == 0:
@@ -361,4 +367,4 @@ def _first_of_sum(parts: Sequence[DFP], bits: int) -> int | None:
     return first_exponent_int(int(np.min(total)), int(np.max(total)), lowest, bits)
 
 
-__all__ = ["ROLES", "Clock", "Format", "Quantizer"]
+__all__ = ["ROLES", "Clock", "Format", "Quantizer", "range_of"]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qnn.nn.module import Module
 from qnn.nn.range_norm import NoNormalization, RangeNormalize
+from qnn.nn.running import Running, Scaled
 from qnn.numerics import (
     DFP,
     ap2,
-    running_update,
 )
 from qnn.ops.batchnorm import NormalizeFloat, NormalizeInteger
 from qnn.ops.scale import ScaleFloat, ScaleInteger
@@ -22,7 +21,7 @@ from qnn.recipes import Recipe
 from qnn.tensor import Parameter, Tensor
 
 
-class Normalize(Module):
+class Normalize(Running):
     """Batch normalisation without scale: (x - mean) / sqrt(var + eps) per channel (Caffe's BatchNorm layer).
 
     Parameters
@@ -39,36 +38,16 @@ class Normalize(Module):
     to BN-7; exact integer sums.
     """
 
+    second = "var"
+
     def __init__(self, channels: int, momentum: float = 0.9, eps: float = 1e-5, recipe: Recipe | None = None) -> None:
-        super().__init__(recipe)
-        if not 0.0 <= momentum < 1.0 or not eps > 0:
-            raise ValueError(f"got momentum={momentum} and eps={eps}; allowed are 0 <= momentum < 1 and eps > 0")
-        self.momentum, self.eps = float(momentum), float(eps)
-        self.running_mean: NDArray[np.float32]
-        self.running_var: NDArray[np.float32]
-        self.register_buffer("running_mean", np.zeros(channels, np.float32))
-        self.register_buffer("running_var", np.ones(channels, np.float32))
-        if self.recipe.is_integer:
-            self.activation = self.recipe.site("activation")
-            self.gradient = self.recipe.site("gradient")
+        super().__init__(channels, momentum, eps, recipe)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-1:] != self.running_mean.shape:
-            raise ValueError(
-                f"got shape {x.shape} for {self.label} of {len(self.running_mean)} channels; channels are the last "
-                f"axis (NHWC)"
-            )
-        frozen = None if self.training else (self.running_mean, self.running_var)
-        operation: NormalizeFloat | NormalizeInteger
+        frozen = self.frozen(x)
         if self.wants_integers(x):
-            operation = NormalizeInteger(self.eps, self.activation, self.gradient, frozen)
-        else:
-            operation = NormalizeFloat(self.eps, frozen)
-        out = self.run(operation, x)
-        if self.training:
-            self.running_mean = running_update(self.running_mean, operation.mean, self.momentum)
-            self.running_var = running_update(self.running_var, operation.var, self.momentum)
-        return out
+            return self.follow(NormalizeInteger(self.eps, self.activation, self.gradient, frozen), x)
+        return self.follow(NormalizeFloat(self.eps, frozen), x)
 
 
 class Scale(Module):
@@ -93,36 +72,26 @@ class Scale(Module):
         return self.run(ScaleFloat(), x, self.gamma, self.beta)
 
 
-class RangeNorm(Module):
+class RangeNorm(Scaled):
     """Range batch norm with scale and shift: :class:`RangeNormalize`, then :class:`Scale` (Banner et al.)."""
 
     def __init__(self, channels: int, recipe: Recipe | None = None) -> None:
         super().__init__(recipe)
-        self.gradient_sum = None
         self.normalize = RangeNormalize(channels, recipe=recipe)
         self.scale = Scale(channels, recipe)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.scale(self.normalize(x))
-        return out
 
-
-class BatchNorm(Module):
+class BatchNorm(Scaled):
     """Batch normalisation with scale and shift: :class:`Normalize`, then :class:`Scale`, each with 8-bit input and
     output."""
 
     def __init__(self, channels: int, momentum: float = 0.9, eps: float = 1e-5, recipe: Recipe | None = None) -> None:
         super().__init__(recipe)
-        self.gradient_sum = None
         self.normalize = Normalize(channels, momentum, eps, recipe)
         self.scale = Scale(channels, recipe)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.scale(self.normalize(x))
-        return out
 
-
-class ShiftNormalize(Module):
+class ShiftNormalize(Running):
     """Batch normalisation without scale whose only multiplications are by powers of two.
 
     Parameters
@@ -140,36 +109,20 @@ class ShiftNormalize(Module):
     paper, Algorithm 2, and its Torch code. Bit-exactness: clauses BIT-9 and BIT-10.
     """
 
+    second = "inv_std"
+
     def __init__(self, channels: int, momentum: float = 0.875, eps: float = 1e-5, recipe: Recipe | None = None) -> None:
-        super().__init__(recipe)
+        super().__init__(channels, momentum, eps, recipe)
         if not self.recipe.is_integer:
             raise ValueError(
                 f"got the float recipe {self.recipe.name!r} for a shift normalisation; take an integer "
                 "recipe, or BatchNorm"
             )
-        if not 0.0 <= momentum < 1.0 or not eps > 0:
-            raise ValueError(f"got momentum={momentum} and eps={eps}; allowed are 0 <= momentum < 1 and eps > 0")
-        self.momentum, self.eps = float(momentum), float(eps)
-        self.running_mean: NDArray[np.float32]
-        self.running_inv_std: NDArray[np.float32]
-        self.register_buffer("running_mean", np.zeros(channels, np.float32))
-        self.register_buffer("running_inv_std", np.ones(channels, np.float32))
-        self.activation = self.recipe.site("activation")
-        self.gradient = self.recipe.site("gradient")
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-1:] != self.running_mean.shape or not self.wants_integers(x):
-            raise ValueError(
-                f"got shape {x.shape} for {self.label} of {len(self.running_mean)} channels; channels are the last "
-                f"axis (NHWC)"
-            )
-        frozen = None if self.training else (self.running_mean, self.running_inv_std)
-        operation = ShiftNormalizeInteger(self.eps, self.activation, self.gradient, frozen)
-        out = self.run(operation, x)
-        if self.training:
-            self.running_mean = running_update(self.running_mean, operation.mean, self.momentum)
-            self.running_inv_std = running_update(self.running_inv_std, operation.inv_std, self.momentum)
-        return out
+        frozen = self.frozen(x)
+        self.wants_integers(x)  # refuses float32
+        return self.follow(ShiftNormalizeInteger(self.eps, self.activation, self.gradient, frozen), x)
 
 
 class ShiftScale(Scale):
@@ -186,18 +139,13 @@ class ShiftScale(Scale):
         return self.run(ShiftScaleInteger(gamma, beta, self.activation, self.gradient), x, self.gamma, self.beta)
 
 
-class ShiftBatchNorm(Module):
+class ShiftBatchNorm(Scaled):
     """Shift-based batch normalisation with scale and shift: :class:`ShiftNormalize`, then :class:`ShiftScale`."""
 
     def __init__(self, channels: int, momentum: float = 0.875, eps: float = 1e-5, recipe: Recipe | None = None) -> None:
         super().__init__(recipe)
-        self.gradient_sum = None
         self.normalize = ShiftNormalize(channels, momentum, eps, recipe)
         self.scale = ShiftScale(channels, recipe)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.scale(self.normalize(x))
-        return out
 
 
 NORMALIZATIONS: dict[str, Callable[[int, Recipe], Module]] = {

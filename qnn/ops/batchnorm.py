@@ -82,12 +82,7 @@ class NormalizeInteger(Operation):
         self.x = x
         self.batch = self._statistics(x)
         self.mean, self.var = self.batch.mean, self.batch.var
-        mean_q, k = self.batch.mean_q, self.batch.k
-        return self.output.emit(
-            x.shape,
-            lambda target: _kernels.call("normalize", x.ints, mean_q, k, target),
-            lambda: _first((x.ints.astype(np.float32) - mean_q) * k, self.output.bits),
-        )
+        return normalized(x, self.batch.mean_q, self.batch.k, self.output)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         g = gradient.ints
@@ -101,7 +96,7 @@ class NormalizeInteger(Operation):
             self.gradient.emit(
                 self.x.shape,
                 lambda target: _kernels.call("normalize_grad", g, x, a, b, c, target),
-                lambda: _first((a * g.astype(np.float32) + b * x.astype(np.float32)) + c, self.gradient.bits),
+                lambda: first_of_reals((a * g.astype(np.float32) + b * x.astype(np.float32)) + c, self.gradient.bits),
             ),
         )
 
@@ -113,7 +108,16 @@ class NormalizeInteger(Operation):
         return bn_statistics(self.s1, s2, self.count, x.exponent, self.eps)
 
 
-def _first(values: Float, bits: int) -> int | None:
+def normalized(x: DFP, mean_q: Float, k: Float, output: Quantizer) -> DFP:
+    """``(q - mean_q) * k`` per channel, rounded at a site (clause BN-5)."""
+    return output.emit(
+        x.shape,
+        lambda target: _kernels.call("normalize", x.ints, mean_q, k, target),
+        lambda: first_of_reals((x.ints.astype(np.float32) - mean_q) * k, output.bits),
+    )
+
+
+def first_of_reals(values: Float, bits: int) -> int | None:
     """First exponent of real values; only the very first step of a site computes them as an array."""
     if values.size == 0:
         return None

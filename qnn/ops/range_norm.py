@@ -11,12 +11,12 @@ from qnn import _kernels
 from qnn.numerics import (
     DFP,
     channel_extremes,
-    first_exponent_float,
     range_grad,
     range_statistics,
     scale_by_power,
 )
 from qnn.operation import Operation
+from qnn.ops.batchnorm import normalized
 from qnn.quantizer import Quantizer
 
 Float = NDArray[np.float32]
@@ -56,12 +56,7 @@ class RangeInteger(Operation):
             self.extremes = channel_extremes(x.ints, self.chunks)
             self.s1, _ = _kernels.call("channel_sums", x.ints)
             mean_q, self.mean, self.inverse = range_statistics(self.extremes, self.s1, self.count, x.exponent, self.eps)
-        k = scale_by_power(self.inverse, x.exponent)
-        return self.output.emit(
-            x.shape,
-            lambda target: _kernels.call("normalize", x.ints, mean_q, k, target),
-            lambda: _first((x.ints.astype(np.float32) - mean_q) * k, self.output.bits),
-        )
+        return normalized(x, mean_q, scale_by_power(self.inverse, x.exponent), self.output)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         g = gradient.ints
@@ -70,10 +65,3 @@ class RangeInteger(Operation):
         sums = (self.s1, *_kernels.call("channel_dots", g, self.x.ints))
         dx = range_grad(g, gradient.exponent, self.extremes, self.inverse, sums, self.count, self.x.exponent)
         return (self.gradient.quantize(dx),)
-
-
-def _first(values: Float, bits: int) -> int | None:
-    """First exponent of real values; only the very first step of a site computes them as an array."""
-    if values.size == 0:
-        return None
-    return first_exponent_float(float(values.min()), float(values.max()), bits)

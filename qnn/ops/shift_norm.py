@@ -12,7 +12,6 @@ from qnn.numerics import (
     DFP,
     ShiftStatistics,
     ap2_dots,
-    first_exponent_float,
     scale_by_power,
     shift_bn_deviations,
     shift_bn_eval_statistics,
@@ -21,6 +20,7 @@ from qnn.numerics import (
     shift_bn_statistics,
 )
 from qnn.operation import ExactSum, Operation
+from qnn.ops.batchnorm import first_of_reals, normalized
 from qnn.ops.scale import ScaleInteger
 from qnn.quantizer import Quantizer
 
@@ -54,12 +54,7 @@ class ShiftNormalizeInteger(Operation):
         self.x = x
         self.batch = self._statistics(x)
         self.mean, self.inv_std = self.batch.mean, self.batch.inv_std
-        mean_q, k = self.batch.mean_q, self.batch.k
-        return self.output.emit(
-            x.shape,
-            lambda target: _kernels.call("normalize", x.ints, mean_q, k, target),
-            lambda: _first((x.ints.astype(np.float32) - mean_q) * k, self.output.bits),
-        )
+        return normalized(x, self.batch.mean_q, self.batch.k, self.output)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         g = gradient.ints.astype(np.float32)
@@ -76,7 +71,7 @@ class ShiftNormalizeInteger(Operation):
             self.gradient.emit(
                 self.x.shape,
                 lambda target: _kernels.call("quantize", np.ascontiguousarray(values), target),
-                lambda: _first(values, self.gradient.bits),
+                lambda: first_of_reals(values, self.gradient.bits),
             ),
         )
 
@@ -103,9 +98,3 @@ class ShiftScaleInteger(ScaleInteger):
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         dx, _, sums = super().backward(gradient)
         return dx, ExactSum(ap2_dots(gradient.ints, self.x.ints), gradient.exponent + self.x.exponent), sums
-
-
-def _first(values: Float, bits: int) -> int | None:
-    if values.size == 0:
-        return None
-    return first_exponent_float(float(values.min()), float(values.max()), bits)
