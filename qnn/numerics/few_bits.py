@@ -179,7 +179,8 @@ def dorefa_weights_grad(g: Float32, w: Float32, bits: int) -> Float32:
 
     Notes
     -----
-    Rounding is passed straight through; the maximum (as the mean for one bit) is taken as a constant.
+    Rounding is passed straight through; the maximum (as the mean for one bit) is taken as a constant. A gradient that
+    is not finite, which weights near the smallest numbers give, is an `OverflowError`.
     Bit-exactness: clause BIT-7; nothing may vary.
     """
     _check_dorefa_bits(bits)
@@ -188,7 +189,14 @@ def dorefa_weights_grad(g: Float32, w: Float32, bits: int) -> Float32:
     t, largest = _tanh_and_largest(w)
     if largest == 0:
         return np.zeros_like(g)
-    return np.asarray(g * ((np.float32(1) - (t * t)) / largest), np.float32)
+    with np.errstate(over="ignore"):
+        found = np.asarray(g * ((np.float32(1) - (t * t)) / largest), np.float32)
+    if not np.isfinite(found).all():
+        raise OverflowError(
+            f"got weights of at most {largest:.3g}, whose gradient is not finite: DoReFa divides by the largest; "
+            "give the layer larger weights"
+        )
+    return found
 
 
 def dorefa_activations(x: NDArray[Any], exponent: int, bits: int, target: Target) -> tuple[NDArray[Any], Counts]:
