@@ -112,6 +112,9 @@ class BatchQuantizer(Quantizer):
         halvings = (divisor & -divisor).bit_length() - 1  # powers of two belong to the exponent
         return self._exponent(max(-low, high) // (divisor >> halvings), exponent - halvings)
 
+    def frozen_target(self) -> Target | None:
+        return None  # a kernel saturates to the whole range, this site to the symmetric one
+
     def advance(self) -> None:
         self.counts = self._pending
         self.forget_step()

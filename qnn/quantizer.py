@@ -214,8 +214,10 @@ class Quantizer:
             self.exponent, self.initialised = found, True
         return found
 
-    def frozen_target(self) -> Target:
+    def frozen_target(self) -> Target | None:
         """Where a kernel of a frozen network rounds to: this site's exponent as it stands, without noise.
+
+        None where a kernel's rounding is not all that the site does.
 
         Raises
         ------

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.batch_quantizer import BatchQuantizer
 from qnn.inference.frozen import Port, Step, Value
 from qnn.inference.shift import shift_product
 from qnn.nn import ImageInput
@@ -55,7 +54,7 @@ def lower(
     uses : mapping of int to int
         How often each slot is taken; what is taken once may vanish inside of a step.
     products : str
-        Which kernels multiply, where they can: a key of :data:`PRODUCTS`.
+        Which kernels multiply, where they can: one of :data:`PRODUCTS`.
     ready : mapping of int to Step or None, optional
         By the slot that a node gives: steps made elsewhere; None where another step does the node's work.
     """
@@ -69,13 +68,13 @@ def lower(
             steps += [step] if (step := ready[node.output.slot]) is not None else []
             continue
         chain = [node]
-        while _is_per_channel(chain[-1]) and _is_per_channel(after := follower.get(chain[-1].output.slot)):
+        while _fits_a_table(chain[-1]) and _fits_a_table(after := follower.get(chain[-1].output.slot)):
             chain.append(after)  # type: ignore[arg-type]
-        if _is_per_channel(node) and not all(isinstance(member.operation, ReluInteger) for member in chain):
+        if _fits_a_table(node) and not all(isinstance(member.operation, ReluInteger) for member in chain):
             run, inputs = _through_table(chain), node.inputs[:1]
-        elif (special := PRODUCTS[products](node.operation, node.inputs[0].exponent or 0)) is not None:
-            chain, inputs = [replace(node, name=f"{products}_{node.name}")], node.inputs
-            run = special
+        elif products == "shift" and (shifted := shift_product(node.operation, node.inputs[0].exponent or 0)):
+            chain, inputs = [replace(node, name=f"shift_{node.name}")], node.inputs
+            run = shifted
         else:
             chain, inputs = [node], node.inputs
             run = _run(node)
@@ -84,7 +83,7 @@ def lower(
     return steps
 
 
-PER_CHANNEL = (
+_PER_CHANNEL = (
     ReluInteger,
     HardtanhInteger,
     NormalizeInteger,
@@ -98,15 +97,17 @@ PER_CHANNEL = (
 """Operations whose result depends on the input's integer and its channel alone (normalisation: in evaluation)."""
 
 
+def is_per_channel(node: Node) -> bool:
+    """Whether the result's integer depends on the input's integer and channel alone."""
+    return isinstance(node.operation, _PER_CHANNEL) and getattr(node.operation, "frozen", ()) is not None
+
+
 # --- element by element with constants per channel: one table (clause LAY-11) ---
-def _is_per_channel(node: Node | None) -> bool:
+def _fits_a_table(node: Node | None) -> bool:
     """Whether the result's byte depends on the input's byte and channel alone."""
     if node is None or any(port.dtype != np.int8 for port in (node.inputs[0], node.output)):
         return False
-    operation = node.operation
-    if isinstance(operation, (NormalizeInteger, ShiftNormalizeInteger)) and operation.frozen is None:
-        return False
-    return isinstance(operation, PER_CHANNEL)
+    return is_per_channel(node)
 
 
 def _through_table(chain: Sequence[Node]) -> Run:
@@ -126,8 +127,7 @@ def _through_table(chain: Sequence[Node]) -> Run:
 # --- one operation ---
 def _run(node: Node) -> Run:
     """The rule for the operation's class, or the operation itself."""
-    symmetric = isinstance(getattr(node.operation, "output", None), BatchQuantizer)  # the kernels saturate otherwise
-    rule = None if symmetric else _RULES.get(type(node.operation))
+    rule = _RULES.get(type(node.operation))
     found = rule(node.operation, node) if rule else None
     return found or _as_it_is(node)
 
@@ -158,19 +158,25 @@ def _product(operation: Any, node: Node) -> tuple[NDArray[Any], NDArray[np.int64
     return operation.weight.ints.copy(), bias, exponent, operation.output.frozen_target()
 
 
-def _conv(operation: Conv2dInteger, node: Node) -> Run:
+def _conv(operation: Conv2dInteger, node: Node) -> Run | None:
     weight, bias, exponent, target = _product(operation, node)
+    if target is None:
+        return None
     window = operation.window.args()
     return lambda x, *_: _kernels.call("conv2d_requantize", x, weight, bias, exponent, target, *window)[0]
 
 
-def _linear(operation: LinearInteger, node: Node) -> Run:
+def _linear(operation: LinearInteger, node: Node) -> Run | None:
     weight, bias, exponent, target = _product(operation, node)
+    if target is None:
+        return None
     return lambda x, *_: _kernels.call("gemm_requantize", x, weight, True, bias, exponent, target)[0]
 
 
-def _add(operation: AddInteger, node: Node) -> Run:
+def _add(operation: AddInteger, node: Node) -> Run | None:
     exponents, target = [port.exponent for port in node.inputs], operation.output.frozen_target()
+    if target is None:
+        return None
     return lambda *parts: _kernels.call("add_requantize", list(zip(parts, exponents, strict=True)), target)[0]
 
 
@@ -200,13 +206,8 @@ _RULES: dict[type, Callable[[Any, Node], Run | None]] = {
 }
 
 
-PRODUCTS: dict[str, Callable[[Any, int], Run | None]] = {
-    "auto": lambda operation, exponent: None,
-    "multiply": lambda operation, exponent: None,
-    "xnor": lambda operation, exponent: None,
-    "shift": shift_product,
-}
-"""Special kernels for an operation at an exponent of its input, by what :func:`qnn.inference.freeze` is asked for."""
+PRODUCTS = ("auto", "multiply", "xnor", "shift")
+"""What :func:`qnn.inference.freeze` may be asked for."""
 
 
-__all__ = ["PER_CHANNEL", "PRODUCTS", "Node", "at_rest", "lower"]
+__all__ = ["PRODUCTS", "Node", "at_rest", "is_per_channel", "lower"]

@@ -74,6 +74,8 @@ def shift_product(operation: Any, input_exponent: int) -> Product | None:
     packed = pack_pow2(codes.reshape(len(codes), -1), bits)
     exponent = input_exponent + operation.weight.exponent + shift
     target = operation.output.frozen_target()
+    if target is None:
+        return None
     finer = operation.bias is not None and operation.bias.exponent < exponent
     if finer:  # its grid is finer than that of the codes: the sums go to the grid of the multiply
         exponent -= shift

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qnn import _kernels
 from qnn.inference.frozen import Port, Step, Value
-from qnn.inference.lower import PER_CHANNEL, Node, at_rest
+from qnn.inference.lower import Node, at_rest, is_per_channel
 from qnn.numerics import align_bias
 from qnn.ops.activation import SignInteger
 from qnn.ops.conv import Conv2dInteger
@@ -123,7 +123,7 @@ def _products(nodes: Sequence[Node], makers: Mapping[int, Node], uses: Mapping[i
 
 def _product(node: Node, makers: Mapping[int, Node], uses: Mapping[int, int]) -> _Product | None:
     operation, given = node.operation, node.inputs[0]
-    if not bool((np.abs(operation.weight.ints) == 1).all()):
+    if operation.output.frozen_target() is None or not bool((np.abs(operation.weight.ints) == 1).all()):
         return None
     if isinstance(operation, LinearInteger):
         return _Product(node, given)
@@ -143,16 +143,12 @@ def _after(node: Node, takers: Mapping[int, Node]) -> tuple[Node | None, list[No
     if pool is not None:
         following = takers.get(pool.output.slot)
     chain: list[Node] = []
-    while following is not None and _is_per_channel(following):
+    while following is not None and is_per_channel(following):
         chain.append(following)
         if isinstance(following.operation, SignInteger):
             return pool, chain
         following = takers.get(following.output.slot)
     return pool, []
-
-
-def _is_per_channel(node: Node) -> bool:
-    return isinstance(node.operation, PER_CHANNEL) and getattr(node.operation, "frozen", ()) is not None
 
 
 def _packable(product: _Product, packed: set[int], makers: Mapping[int, Node], uses: Mapping[int, int]) -> int | None:
@@ -284,6 +280,7 @@ def _rounding(product: _Product, *, exact: bool) -> Callable[[Ints], Ints]:
     """From exact sums to the integers of the product's site, ``exact``: by a mere change of type where that is one."""
     node = product.node
     operation, target = node.operation, node.operation.output.frozen_target()
+    assert target is not None  # else it were no product of this kind
     exponent = (node.inputs[0].exponent or 0) + operation.weight.exponent
     bias = None if operation.bias is None else align_bias(operation.bias, exponent)
     if exact and bias is None and target.exponent == exponent and product.terms < 1 << (target.bits - 1):

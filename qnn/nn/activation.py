@@ -141,11 +141,7 @@ def activation(recipe: Recipe) -> Module:
     ValueError
         If the recipe names one that is not in :data:`ACTIVATIONS`.
     """
-    if recipe.activation_layer not in ACTIVATIONS:
-        raise ValueError(
-            f"got activation_layer={recipe.activation_layer!r} in recipe {recipe.name!r}; known are {list(ACTIVATIONS)}"
-        )
-    return ACTIVATIONS[recipe.activation_layer](recipe)
+    return recipe.chosen("activation_layer", ACTIVATIONS)(recipe)
 
 
 class Dropout(Module):

@@ -114,9 +114,7 @@ def criterion(recipe: Recipe) -> _Criterion:
     ValueError
         If the recipe names one that is not in :data:`LOSSES`.
     """
-    if recipe.loss not in LOSSES:
-        raise ValueError(f"got loss={recipe.loss!r} in recipe {recipe.name!r}; known are {list(LOSSES)}")
-    return LOSSES[recipe.loss](recipe)
+    return recipe.chosen("loss", LOSSES)(recipe)
 
 
 __all__ = [

@@ -165,11 +165,7 @@ def normalization(channels: int, recipe: Recipe) -> Module:
     ValueError
         If the recipe names one that is not in :data:`NORMALIZATIONS`.
     """
-    if recipe.normalization not in NORMALIZATIONS:
-        raise ValueError(
-            f"got normalization={recipe.normalization!r} in recipe {recipe.name!r}; known are {list(NORMALIZATIONS)}"
-        )
-    return NORMALIZATIONS[recipe.normalization](channels, recipe)
+    return recipe.chosen("normalization", NORMALIZATIONS)(channels, recipe)
 
 
 __all__ = [

@@ -104,6 +104,16 @@ def summarize(model: Module, example: object) -> Summary:
     Summary
         The model's mode and exponents are left as they were.
     """
+    entries = evaluated(model, example)
+    parameters = list(model.named_parameters())
+    sites = dict(model.named_sites())
+    size = sum(int(np.prod(p.shape)) * _bytes(name, sites) for name, p in parameters)
+    batch = entries[0].output_shape[0] if entries else 0
+    return Summary([_row(entry) for entry in entries], sum(p.size for _, p in parameters), size, batch)
+
+
+def evaluated(model: Module, example: object) -> list[TraceEntry]:
+    """The operations of one forward pass in evaluation mode; the model is left in the mode it was in."""
     training = model.training
     model.eval()
     try:
@@ -111,11 +121,7 @@ def summarize(model: Module, example: object) -> Summary:
             model(example)
     finally:
         model.train(training)
-    parameters = list(model.named_parameters())
-    sites = dict(model.named_sites())
-    size = sum(int(np.prod(p.shape)) * _bytes(name, sites) for name, p in parameters)
-    batch = entries[0].output_shape[0] if entries else 0
-    return Summary([_row(entry) for entry in entries], sum(p.size for _, p in parameters), size, batch)
+    return entries
 
 
 def _row(entry: TraceEntry) -> SummaryRow:
@@ -142,4 +148,4 @@ def _bytes(parameter: str, sites: dict[str, Quantizer]) -> int:
     return 4 if site is None else 1 if site.bits <= 8 else 2
 
 
-__all__ = ["Summary", "SummaryRow", "summarize"]
+__all__ = ["Summary", "SummaryRow", "evaluated", "summarize"]

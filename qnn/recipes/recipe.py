@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from qnn.numerics import level_thresholds, staircase_slope
 from qnn.quantizer import Format, Quantizer
 from qnn.updates import UpdateRule
 from qnn.weights import WeightRule
+
+Maker = TypeVar("Maker")
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,19 @@ class Recipe:
     def factor_site(self) -> Quantizer:
         """A new site for the factors of batch normalisation."""
         return Quantizer("weight", self.factor) if self.factor is not None else self.site("weight")
+
+    def chosen(self, field: str, known: Mapping[str, Maker]) -> Maker:
+        """The entry of a table that the recipe's field names.
+
+        Raises
+        ------
+        ValueError
+            If the table has no such entry.
+        """
+        name = getattr(self, field)
+        if name not in known:
+            raise ValueError(f"got {field}={name!r} in recipe {self.name!r}; known are {list(known)}")
+        return known[name]
 
     def first_layer(self) -> Recipe:
         """The recipe of the first layer with weights: the same, or ``first`` where it is set."""

@@ -55,6 +55,14 @@ class Binary(Clipped):
 
     stochastic: bool = False
 
+    @property
+    def bits(self) -> int:
+        return 1
+
+    @property
+    def shifts(self) -> bool:
+        return True
+
     def __str__(self) -> str:
         return "stochastic sign" if self.stochastic else "sign"
 
@@ -87,6 +95,10 @@ class Logarithmic(Clipped):
     """
 
     bits: int = 4
+
+    @property
+    def shifts(self) -> bool:
+        return True
 
     def __str__(self) -> str:
         return f"powers of two, {self.bits} bits"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.nn import Conv2d, Linear, Module
-from qnn.numerics import exact_sum, quantize
+from qnn.numerics import DFP, exact_sum, quantize
 
 INDEX_BITS = 4
 """Bits of the distance to the next weight that is not 0, in sparse storage; longer gaps take entries of weight 0."""
@@ -163,6 +163,9 @@ def _integers(model: Module) -> Iterator[tuple[str, NDArray[Any], int]]:
             raise ValueError(
                 f"got layer {name!r} in float32; sizes are those of codes: build the model with an integer recipe"
             )
+        if isinstance(layer.weight.data, DFP):  # trained without masters
+            yield name, layer.weight.data.ints.ravel(), layer.weight.data.bits
+            continue
         rule = None if layer.rule is None else layer.rule.rule
         master = np.asarray(layer.weight.data)
         values = master if rule is None else rule.inference(master)

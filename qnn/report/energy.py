@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qnn.nn import Module
+from qnn.nn.summary import evaluated
 from qnn.numerics import DFP
-from qnn.operation import TraceEntry, no_grad, trace
+from qnn.operation import TraceEntry
 
 FLOAT_MULTIPLY, FLOAT_ADD = 3.7, 0.9
 """Picojoules of float32 operations at 45 nm (Horowitz 2014, as the QNN paper's tables have them)."""
@@ -75,13 +76,7 @@ def inference_energy(model: Module, example: object) -> Energy:
     -------
     Energy
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with no_grad(), trace() as entries:
-            model(example)
-    finally:
-        model.train(was_training)
+    entries = evaluated(model, example)
     products = [entry for entry in entries if "macs" in entry.cost]
     return Energy(sum(e.cost["macs"] for e in products), sum(_energy(e, model) for e in products))
 
@@ -94,7 +89,8 @@ def _energy(entry: TraceEntry, model: Module) -> float:
     rule = None if layer is None else layer.recipe.rule
     bits = entry.operation.weight.bits if rule is None or rule.bits is None else rule.bits  # type: ignore[attr-defined]
     shift = rule is not None and rule.shifts
-    x_bits = 1 if x.bits == 2 and bits == 1 else x.bits  # +-1 travels as two bits and is one
+    signs = layer is not None and layer.recipe.activation_layer == "sign" and x.bits == 2
+    x_bits = 1 if signs else x.bits  # +-1 travels as two bits and is one
     return entry.cost["macs"] * mac_energy(x_bits, bits, entry.cost["accumulator"], shift=shift)
 
 

@@ -105,3 +105,10 @@ def test_moments_of_masters_and_levels() -> None:
     assert found.level_variance == (0.75**2 + 0.25**2 + 0.75**2 + 0.25**2) / 4
     (plain,) = moments(nn.Sequential(nn.Linear(4, 1)))
     assert (plain.mean, plain.variance) == (plain.level_mean, plain.level_variance)
+
+
+def test_weights_without_masters_have_sizes_too() -> None:
+    model = net("niti")
+    layers = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    sizes = layer_sizes(model)
+    assert [size.weights for size in sizes] == [layer.weight.size for layer in layers]
