@@ -79,6 +79,9 @@ MAC = (
     "qnn_gemm_s8.c",
     "qnn_conv_s8.c",
     "qnn_conv_s8_plan.c",
+    "qnn_conv_prepared.c",
+    "qnn_table.c",
+    "qnn_table_vbmi.c",
     "qnn_weight_s8.c",
     "qnn_weight_s8_block.c",
 )
@@ -93,6 +96,7 @@ ELEMENTWISE = (
     "qnn_channel.c",
     "qnn_simple.c",
     "qnn_table.c",
+    "qnn_table_vbmi.c",
     "qnn_update.c",
     "qnn_pool.c",
     "qnn_pool_avx2.c",

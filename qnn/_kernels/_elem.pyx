@@ -26,6 +26,7 @@ cnp.import_array()
 cdef extern from "qnn_cpu.h" nogil:
     int qnn_cpu_has_avx2() noexcept
     int qnn_cpu_has_lanes512() noexcept
+    int qnn_cpu_has_vbmi() noexcept
     int qnn_cpu_has_vpopcnt() noexcept
 
 cdef extern from "qnn_elem.h" nogil:
@@ -104,7 +105,7 @@ cdef extern from "qnn_elem.h" nogil:
 OPERATIONS = (
     "quantize", "requantize", "add_requantize", "noise_u16", "int_range", "float_range", "channel_sums", "channel_dots",
     "normalize", "normalize_grad", "scale", "max_pool", "max_pool_grad", "sum_pool", "sum_pool_grad", "relu",
-    "relu_grad", "clip_ints", "look_up", "sgd", "adam", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
+    "relu_grad", "clip_ints", "look_up", "prepare_add", "sgd", "adam", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
 )
 
 cdef int _threads = 1
@@ -136,6 +137,11 @@ def has_avx2():
 def has_avx512():
     """Return whether this processor runs elementwise steps of the avx512vnni path."""
     return bool(qnn_cpu_has_lanes512())
+
+
+def has_vbmi():
+    """Return whether this processor looks bytes up in vectors on the path avx512vnni."""
+    return bool(qnn_cpu_has_vbmi())
 
 
 def has_vpopcnt():
@@ -273,6 +279,63 @@ def add_requantize(int path, object terms, object target):
     with nogil:
         qnn_add_tensors(items, i, wide, n, &t, _how(path), out.data, &counts)
     return out, _made(&counts, n)
+
+
+cdef class _PreparedAdd:
+    """A sum of bytes with one rounding whose exponents, target and table were checked once; called with the terms."""
+    cdef qnn_target target
+    cdef qnn_term items[QNN_MOST_TERMS]
+    cdef int path, table_path, count, wide
+    cdef object kind, table, definition
+
+    def __call__(self, *terms):
+        cdef qnn_counts counts = [0, 0, 0, 0]
+        cdef qnn_term items[QNN_MOST_TERMS]
+        cdef cnp.ndarray first, flat, out
+        cdef int i
+        cdef int64_t n, cols
+        if len(terms) != self.count or not all([_is(term, _INT8) for term in terms]):
+            return self.definition(*terms)
+        first = terms[0]
+        dense = []
+        for i in range(self.count):
+            flat = _dense(terms[i])
+            if flat.ndim != first.ndim or not cnp.PyArray_SAMESHAPE(flat, first):
+                return self.definition(*terms)
+            dense.append(flat)
+            items[i].data, items[i].bytes, items[i].shift = flat.data, 1, self.items[i].shift
+        out = _empty((<object>first).shape, self.kind)
+        n = cnp.PyArray_SIZE(out)
+        if self.table is not None and (first.ndim == 0 or _last(first) != self.table.shape[0]):
+            return self.definition(*terms)
+        cols = _last(first) if self.table is not None else 1
+        with nogil:
+            qnn_add_tensors(items, self.count, self.wide, n, &self.target, _how(self.path), out.data, &counts)
+        if self.table is not None and n:
+            flat = self.table
+            with nogil:
+                qnn_look_up_tensor(out.data, <int8_t *>flat.data, n // cols, cols, _how(self.table_path),
+                                   <int8_t *>out.data)
+        return out
+
+
+def prepare_add(int path, object exponents, object target, object table=None):
+    cdef _PreparedAdd p = _PreparedAdd.__new__(_PreparedAdd)
+    cdef int i
+    definition = _reference["prepare_add"](exponents, target, table)
+    exponents = [_operator.index(exponent) for exponent in exponents]
+    lowest = min(exponents)
+    if len(exponents) > QNN_MOST_TERMS or max(exponents) - lowest > 50:
+        return definition
+    bound = sum(128 << (exponent - lowest) for exponent in exponents)
+    p.path, p.count, p.wide, p.definition = path, len(exponents), bound >= 2**31, definition
+    p.table_path = path if path < 2 or qnn_cpu_has_vbmi() else 1
+    for i in range(p.count):
+        p.items[i].shift = exponents[i] - lowest
+    p.kind = _INT8 if target.bits <= 8 else _INT16
+    p.table = None if table is None else _np.array(table, order="C", copy=True)
+    fill_target(&p.target, target, lowest, 1, 0)
+    return p
 
 
 def scale(int path, object x, object gamma, object bias, object exponent, object target):

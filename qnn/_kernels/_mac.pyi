@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,19 @@ class Kernels:
         dilation: Pair = ...,
         groups: int = ...,
     ) -> tuple[Ints, Counts]: ...
+    def prepare_conv2d(
+        self,
+        w: Ints,
+        bias: NDArray[np.int64] | None,
+        exponent: int,
+        target: Target,
+        shape: tuple[int, int, int],
+        table: NDArray[np.int8] | None = ...,
+        stride: Pair = ...,
+        padding: Pair = ...,
+        dilation: Pair = ...,
+        groups: int = ...,
+    ) -> Callable[[NDArray[np.int8]], Ints]: ...
     def conv2d_input_grad(
         self,
         g: Ints,

@@ -23,11 +23,13 @@ cdef extern from "qnn_cpu.h" nogil:
         int avx512bw
         int avx512vl
         int avx512vnni
+        int avx512vbmi
         int avx512vpopcntdq
         int amx_tile
         int amx_int8
     qnn_cpu qnn_cpu_features() noexcept
     int qnn_cpu_has_vnni() noexcept
+    int qnn_cpu_has_vbmi() noexcept
     int qnn_cpu_has_amx() noexcept
     const char *QNN_COMPILER
     int QNN_EMULATED
@@ -44,6 +46,8 @@ cdef extern from "qnn_gemm.h" nogil:
         const qnn_target *target
         const int64_t *bias
         int64_t columns
+        const int8_t *table
+        int vbmi
     ctypedef struct qnn_gemm_problem:
         const void *a
         const void *b
@@ -83,6 +87,13 @@ cdef extern from "qnn_gemm.h" nogil:
                            int8_t *weights) noexcept
     int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *weights,
                    int w_bytes, const qnn_output *output, int threads, qnn_counts *counts) noexcept
+    ctypedef struct qnn_prepared_conv:
+        pass
+    qnn_prepared_conv *qnn_prepare_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, int x_bytes,
+                                          const void *weights, int w_bytes, int wide, int threads) noexcept
+    int qnn_prepared_conv2d(const qnn_prepared_conv *prepared, int64_t images, const void *x,
+                            const qnn_output *output, int threads, qnn_counts *counts) noexcept
+    void qnn_prepared_conv_release(qnn_prepared_conv *prepared) noexcept
     int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *g, int g_bytes,
                               const void *weights,
                               int w_bytes, const qnn_output *output, int threads, qnn_counts *counts) noexcept
@@ -213,6 +224,7 @@ cdef class _Sink:
         sink.output.columns = shape[len(shape) - 1]
         sink.output.target = NULL
         sink.output.bias = NULL
+        sink.output.table = NULL
         sink.counts.nonzero = sink.counts.overflow = sink.counts.overflow_double = sink.counts.saturated = 0
         if sink.requantize:
             sink.array = _empty(shape, _np.int8 if target.bits <= 8 else _np.int16)
@@ -344,6 +356,12 @@ cdef class Kernels:
         """See :func:`qnn._kernels.mac.conv2d_requantize`; the same bits."""
         return self._conv2d(x, w, stride, padding, dilation, groups, target, exponent, bias)
 
+    def prepare_conv2d(self, w, bias, exponent, target not None, shape, table=None, stride=(1, 1), padding=(0, 0),
+                       dilation=(1, 1), groups=1):
+        """See :func:`qnn._kernels.mac.prepare_conv2d`; the same bits."""
+        return _PreparedConv2d.make(self.isa, w, bias, exponent, target, shape, table, stride, padding, dilation,
+                                    groups)
+
     cdef object _input_grad(self, object grad, object weights, object input_hw, object stride, object padding,
                             object dilation, object groups, object target, object exponent):
         cdef cnp.ndarray g = _operand(grad, "g", 4), w = _operand(weights, "w", 4)
@@ -391,6 +409,69 @@ cdef class Kernels:
         if status:
             raise MemoryError("got no memory for the sums of the weight gradient; they need 4 or 8 bytes per weight and "
                               "thread; free some memory or use fewer threads")
+        return out
+
+
+cdef class _PreparedConv2d:
+    """A convolution whose weights, geometry and target were checked and packed once; called with images."""
+    cdef qnn_prepared_conv *prepared
+    cdef qnn_output output
+    cdef qnn_target target
+    cdef qnn_conv_shape shape
+    cdef object weights, bias, table, kind, rest
+
+    def __dealloc__(self):
+        qnn_prepared_conv_release(self.prepared)
+
+    @staticmethod
+    cdef _PreparedConv2d make(const qnn_isa *isa, object weights, object bias, object exponent, object target,
+                              object shape, object table, object stride, object padding, object dilation,
+                              object groups):
+        cdef _PreparedConv2d p = _PreparedConv2d.__new__(_PreparedConv2d)
+        cdef cnp.ndarray w = _operand(weights, "w", 4).copy()
+        cdef _Sink sink
+        cdef int wide, threads = _threads
+        p.rest = tuple(shape)
+        _fill_shape(&p.shape, (1, *p.rest), weights.shape, stride, padding, dilation, groups)
+        wide = _is_wide(p.shape.kh * p.shape.kw * (p.shape.channels // p.shape.groups), 1, _bytes(w))
+        sink = _Sink.make((1, p.shape.oh, p.shape.ow, p.shape.filters), wide, target, exponent, bias)
+        if sink.alive is not None:
+            raise ValueError("got stochastic rounding for a prepared convolution; its noise depends on the call: use "
+                             "conv2d_requantize")
+        p.kind, p.weights, p.bias = sink.array.dtype, w, sink.bias
+        p.output, p.target = sink.output, sink.target
+        if table is not None:
+            if p.kind != _np.int8 or not isinstance(table, _np.ndarray) or table.dtype != _np.int8 or (
+                    table.shape != (p.shape.filters, 256)):
+                raise ValueError(f"got a table for results of {p.kind} and {p.shape.filters} channels; allowed is an "
+                                 "int8 array [channels, 256] where results are int8: leave it out")
+            p.table = _np.array(table, order="C", copy=True)
+            p.output.table = <const int8_t *>cnp.PyArray_DATA(<cnp.ndarray>p.table)
+            p.output.vbmi = isa != qnn_isa_c() and isa != qnn_isa_avx2() and qnn_cpu_has_vbmi()
+        p.prepared = qnn_prepare_conv2d(isa, &p.shape, 1, cnp.PyArray_DATA(w), _bytes(w), wide, threads)
+        if p.prepared == NULL:
+            raise MemoryError("got no memory for packed weights; they need about the size of the weights; free some "
+                              "memory")
+        return p
+
+    def __call__(self, cnp.ndarray x not None):
+        cdef qnn_output output = self.output
+        cdef qnn_counts counts = [0, 0, 0, 0]
+        cdef cnp.ndarray out
+        cdef int64_t images = x.shape[0] if x.ndim == 4 else 0
+        cdef int status = 0, threads = _threads
+        if x.ndim != 4 or cnp.PyArray_TYPE(x) != cnp.NPY_INT8 or not (
+                x.shape[1] == self.shape.h and x.shape[2] == self.shape.w and x.shape[3] == self.shape.channels):
+            raise ValueError(f"got {x.dtype} of shape {(<object>x).shape}; this convolution was prepared for int8 of "
+                             f"[N, {', '.join(map(str, self.rest))}]: pass such an array")
+        x = _dense(x)
+        out = _empty((images, self.shape.oh, self.shape.ow, self.shape.filters), self.kind)
+        output.data, output.target = cnp.PyArray_DATA(out), &self.target
+        if cnp.PyArray_SIZE(out):
+            with nogil:
+                status = qnn_prepared_conv2d(self.prepared, images, cnp.PyArray_DATA(x), &output, threads, &counts)
+        if status:
+            raise MemoryError("got no memory for the kernel's buffers; free some memory or use smaller batches")
         return out
 
 

@@ -7,7 +7,7 @@ same arguments and give the same bits; whatever they cannot take (Python integer
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -110,10 +110,59 @@ def ints_to_float32(ints: Ints, exponent: int) -> NDArray[np.float32]:
     return numerics.scale_by_power(numerics.to_float32_once(ints), exponent)
 
 
+def prepare_add(
+    exponents: Sequence[int], target: numerics.Target, table: NDArray[np.int8] | None = None
+) -> Callable[..., Ints]:
+    """``add_requantize`` of terms with these exponents as a function of their integers, then through a table.
+
+    Parameters
+    ----------
+    exponents : sequence of int
+        One per term, at least one.
+    target : Target
+        Without noise.
+    table : ndarray of int8 [C, 256], optional
+        What the integers of each channel (the last axis) are replaced with afterwards; copied.
+
+    Returns
+    -------
+    callable
+        Takes as many integer arrays of one shape, gives int8 or int16 of that shape.
+
+    Raises
+    ------
+    ValueError
+        No exponents; stochastic rounding; a table for results that are no bytes.
+
+    Notes
+    -----
+    Bit-exactness: clauses REQ-7 and LAY-11; nothing may vary.
+    """
+    own, entries = tuple(exponents), None if table is None else table.copy()
+    if not own:
+        raise ValueError("got no exponents; a sum has one or more terms: pass the exponent of each")
+    if target.rounding == numerics.Rounding.STOCHASTIC:
+        raise ValueError(
+            "got stochastic rounding for a prepared sum; its noise depends on the call: use add_requantize"
+        )
+    if entries is not None and (target.bits > 8 or entries.dtype != np.int8 or entries.shape[1:] != (256,)):
+        raise ValueError(
+            f"got a table {entries.dtype} {entries.shape} for results of {target.bits} bits; allowed is an int8 array "
+            "[channels, 256] where results are int8: leave it out"
+        )
+
+    def run(*terms: Ints) -> Ints:
+        y, _ = numerics.add_requantize(list(zip(terms, own, strict=True)), target)
+        return y if entries is None else numerics.look_up(y, entries)
+
+    return run
+
+
 REFERENCE: dict[str, Callable[..., Any]] = {
     "quantize": numerics.quantize,
     "requantize": numerics.requantize,
     "add_requantize": numerics.add_requantize,
+    "prepare_add": prepare_add,
     "noise_u16": noise_u16,
     "int_range": int_range,
     "float_range": float_range,
@@ -206,9 +255,11 @@ def _is_small(x: object) -> bool:
     return isinstance(x, np.ndarray) and x.dtype in (np.int8, np.int16)
 
 
-WITH_AVX512 = ("requantize", "add_requantize", "noise_u16", "normalize", "normalize_grad", "scale")
+WITH_AVX512 = ("requantize", "add_requantize", "prepare_add", "noise_u16", "normalize", "normalize_grad", "scale")
 """Operations whose form for AVX-512 is clearly faster than that for AVX2; the others fall through to it."""
 
+TABLES = ("look_up",)
+"""What has a version for ``avx512vnni`` on processors that permute bytes of two registers (AVX512_VBMI)."""
 BIT_PRODUCTS = ("xnor_gemm", "xnor_conv2d", "bitplane_gemm")
 """What has a version for ``avx512vnni`` on processors that count bits in vectors (AVX512_VPOPCNTDQ)."""
 
@@ -239,8 +290,9 @@ def _compiled() -> dict[str, dict[str, Callable[..., Any]]]:
     table: dict[str, dict[str, Callable[..., Any]]] = {
         path: {op: partial(getattr(_elem, op), number) for op in _elem.OPERATIONS} for path, number in paths.items()
     }
-    # Two parts of the path avx512vnni, each for processors that have its instructions.
-    for there, operations in ((_elem.has_avx512(), WITH_AVX512), (_elem.has_vpopcnt(), BIT_PRODUCTS)):
+    # Three parts of the path avx512vnni, each for processors that have its instructions.
+    parts = ((_elem.has_avx512(), WITH_AVX512), (_elem.has_vbmi(), TABLES), (_elem.has_vpopcnt(), BIT_PRODUCTS))
+    for there, operations in parts:
         if there:
             table.setdefault("avx512vnni", {}).update({op: partial(getattr(_elem, op), 2) for op in operations})
     for path in SHIFT_GEMM4:

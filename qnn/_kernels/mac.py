@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from qnn.numerics import mac as numerics
 from qnn.numerics.dfp import Target, requantize
 from qnn.numerics.exponent import Counts
+from qnn.numerics.layers import look_up
+from qnn.numerics.rounding import Rounding
 
 Ints = NDArray[Any]
 Pair = tuple[int, int]
@@ -79,6 +81,73 @@ def conv2d_requantize(
     return requantize(numerics.conv2d(x, w, stride, padding, dilation, groups), exponent, target, bias=bias)
 
 
+def prepare_conv2d(
+    w: Ints,
+    bias: NDArray[np.int64] | None,
+    exponent: int,
+    target: Target,
+    shape: tuple[int, int, int],
+    table: NDArray[np.int8] | None = None,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Callable[[NDArray[np.int8]], Ints]:
+    """A convolution with one rounding as a function of its input, for networks whose weights stay as they are.
+
+    Parameters
+    ----------
+    w : ndarray of int8 or int16 [O, KH, KW, C/groups]
+        Copied.
+    bias : ndarray of int64 [O], optional
+        On the accumulators' grid.
+    exponent : int
+        Exponent of the accumulators.
+    target : Target
+        Without noise.
+    shape : tuple of int
+        (H, W, C) of the images.
+    table : ndarray of int8 [O, 256], optional
+        What the integers of each channel are replaced with afterwards, as :func:`qnn.numerics.look_up` does; copied.
+
+    Returns
+    -------
+    callable
+        Takes int8 [N, H, W, C] with any N, gives int8 or int16 [N, OH, OW, O].
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`conv2d_requantize`; stochastic rounding; a table for results that are no bytes.
+
+    Notes
+    -----
+    Bit-exactness: clauses MAC-4, REQ-1 and LAY-11; nothing may vary.
+    """
+    weights, offset = w.copy(), None if bias is None else bias.copy()
+    entries = None if table is None else table.copy()
+    if target.rounding == Rounding.STOCHASTIC:
+        raise ValueError(
+            "got stochastic rounding for a prepared convolution; its noise depends on the call: use conv2d_requantize"
+        )
+    if entries is not None and (target.bits > 8 or entries.dtype != np.int8 or entries.shape != (len(w), 256)):
+        raise ValueError(
+            f"got a table for results of {target.bits} bits and {len(w)} channels; allowed is an int8 array "
+            "[channels, 256] where results are int8: leave it out"
+        )
+
+    def run(x: NDArray[np.int8]) -> Ints:
+        if x.dtype != np.int8 or x.shape[1:] != tuple(shape):
+            raise ValueError(
+                f"got {x.dtype} of shape {x.shape}; this convolution was prepared for int8 of "
+                f"[N, {', '.join(map(str, shape))}]: pass such an array"
+            )
+        y, _ = conv2d_requantize(x, weights, offset, exponent, target, stride, padding, dilation, groups)
+        return y if entries is None else look_up(y, entries)
+
+    return run
+
+
 def conv2d_input_grad_requantize(
     g: Ints,
     w: Ints,
@@ -114,6 +183,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "gemm_requantize": gemm_requantize,
     "conv2d": numerics.conv2d,
     "conv2d_requantize": conv2d_requantize,
+    "prepare_conv2d": prepare_conv2d,
     "conv2d_input_grad": numerics.conv2d_input_grad,
     "conv2d_input_grad_requantize": conv2d_input_grad_requantize,
     "conv2d_weight_grad": numerics.conv2d_weight_grad,

@@ -119,6 +119,7 @@ class FrozenModel:
 
     def __init__(self, steps: list[Step], constants: dict[int, Value], source: Port, result: Port, slots: int) -> None:
         self.steps, self.source, self.result = steps, source, result
+        self._calls = [(s.run, [port.slot for port in s.inputs], s.output.slot, s.dead) for s in steps]
         self._values: list[Value | None] = [constants.get(slot) for slot in range(slots)]
         largest = max((math.prod(step.output.shape[1:]) * (step.output.bits or 32) // 8 for step in steps), default=1)
         self._part = max(1, _CACHED // max(1, largest))
@@ -154,9 +155,9 @@ class FrozenModel:
     def _run(self, data: Value) -> NDArray[np.float32]:
         values = self._values.copy()
         values[self.source.slot] = data
-        for step in self.steps:
-            values[step.output.slot] = step.run(*[values[port.slot] for port in step.inputs])
-            for slot in step.dead:
+        for run, inputs, output, dead in self._calls:
+            values[output] = run(*[values[slot] for slot in inputs])
+            for slot in dead:
                 values[slot] = None
         out = self.result.wrap(values[self.result.slot])  # type: ignore[arg-type]
         return np.asarray(out.to_float() if isinstance(out, DFP) else out, np.float32)

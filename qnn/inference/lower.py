@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,8 +21,9 @@ from qnn.ops.batchnorm import NormalizeInteger
 from qnn.ops.combine import AddInteger
 from qnn.ops.conv import Conv2dInteger
 from qnn.ops.linear import LinearInteger
+from qnn.ops.pooling import AveragePoolInteger
 from qnn.ops.scale import ScaleInteger
-from qnn.ops.shape import ReshapeInteger
+from qnn.ops.shape import ReshapeInteger, Shortcut
 from qnn.ops.shift_norm import ShiftNormalizeInteger, ShiftScaleInteger
 from qnn.quantizer import Quantizer
 
@@ -67,16 +69,17 @@ def lower(
         if ready and node.output.slot in ready:
             steps += [step] if (step := ready[node.output.slot]) is not None else []
             continue
-        chain = [node]
-        while _fits_a_table(chain[-1]) and _fits_a_table(after := follower.get(chain[-1].output.slot)):
-            chain.append(after)  # type: ignore[arg-type]
+        chain = _chain(node, follower)
+        inputs = node.inputs
         if _fits_a_table(node) and not all(isinstance(member.operation, ReluInteger) for member in chain):
             run, inputs = _through_table(chain), node.inputs[:1]
         elif products == "shift" and (shifted := shift_product(node.operation, node.inputs[0].exponent or 0)):
-            chain, inputs = [replace(node, name=f"shift_{node.name}")], node.inputs
+            chain = [replace(node, name=f"shift_{node.name}")]
             run = shifted
+        elif (prepare := _PREPARED.get(type(node.operation))) and (prepared := prepare(node, chain[1:])):
+            run = prepared
         else:
-            chain, inputs = [node], node.inputs
+            chain = [node]
             run = _run(node)
         inside.update(member.output.slot for member in chain)
         steps.append(Step(tuple(member.name for member in chain), chain[-1].module, inputs, chain[-1].output, run))
@@ -110,8 +113,22 @@ def _fits_a_table(node: Node | None) -> bool:
     return is_per_channel(node)
 
 
+def _chain(node: Node, follower: Mapping[int, Node]) -> list[Node]:
+    """The node and, where its result is a byte, all behind it that fits one table."""
+    chain = [node]
+    if _fits_a_table(node) or type(node.operation) in _PREPARED:
+        while _fits_a_table(after := follower.get(chain[-1].output.slot)):
+            chain.append(after)  # type: ignore[arg-type]
+    return chain
+
+
 def _through_table(chain: Sequence[Node]) -> Run:
-    """What the chain's own operations make of every code of every channel, as a table."""
+    table = _table(chain)
+    return lambda x: _kernels.call("look_up", x, table)
+
+
+def _table(chain: Sequence[Node]) -> NDArray[np.int8]:
+    """What the chain's own operations make of every code of every channel."""
     port = chain[0].inputs[0]
     low, high = int_limits(port.bits or 8)
     codes = np.arange(low, high + 1, dtype=np.int8)
@@ -121,7 +138,7 @@ def _through_table(chain: Sequence[Node]) -> Run:
         data = at_rest(node.operation).forward(data)
     table = np.zeros((channels, 256), np.int8)
     table[:, codes.astype(np.uint8)] = chain[-1].output.unwrap(data).T
-    return lambda x: _kernels.call("look_up", x, table)
+    return table
 
 
 # --- one operation ---
@@ -158,6 +175,45 @@ def _product(operation: Any, node: Node) -> tuple[NDArray[Any], NDArray[np.int64
     return operation.weight.ints.copy(), bias, exponent, operation.output.frozen_target()
 
 
+def _prepared(operation: str, *arguments: Any) -> Run:
+    """A kernel made ready once for each path that it runs on."""
+    made: dict[Callable[..., Any], Run] = {}
+
+    def run(*values: Value) -> Value:
+        prepare = _kernels.get(operation)
+        kernel = made.get(prepare)
+        if kernel is None:
+            kernel = made[prepare] = prepare(*arguments)
+        return kernel(*values)
+
+    return run
+
+
+def _prepared_conv(node: Node, after: Sequence[Node]) -> Run | None:
+    """A convolution and what fits a table behind it."""
+    weight, bias, exponent, target = _product(node.operation, node)
+    if target is None or node.inputs[0].dtype != np.int8:
+        return None
+    table, shape = _table(after) if after else None, node.inputs[0].shape[1:]
+    run = _prepared("prepare_conv2d", weight, bias, exponent, target, shape, table, *node.operation.window.args())
+    return lambda x, *_: run(x)
+
+
+def _prepared_add(node: Node, after: Sequence[Node]) -> Run | None:
+    """A sum and what fits a table behind it."""
+    target = node.operation.output.frozen_target()
+    if target is None or any(port.dtype != np.int8 for port in node.inputs):
+        return None
+    return _prepared("prepare_add", [port.exponent for port in node.inputs], target, _table(after) if after else None)
+
+
+_PREPARED: dict[type, Callable[[Node, Sequence[Node]], Run | None]] = {
+    Conv2dInteger: _prepared_conv,
+    AddInteger: _prepared_add,
+}
+"""Operations on bytes that take a table behind them into their kernel."""
+
+
 def _conv(operation: Conv2dInteger, node: Node) -> Run | None:
     weight, bias, exponent, target = _product(operation, node)
     if target is None:
@@ -191,6 +247,23 @@ def _reshape(operation: ReshapeInteger, node: Node) -> Run | None:
     return lambda x: x.reshape((len(x), *rest))
 
 
+def _average_pool(operation: AveragePoolInteger, node: Node) -> Run | None:
+    exponent, target = node.inputs[0].exponent, operation.output.frozen_target()
+    if target is None:
+        return None
+    window, divisor = (operation.kernel, operation.stride, operation.padding), math.prod(operation.kernel)
+
+    def run(x: Value) -> Value:
+        sums = _kernels.call("sum_pool", x, *window)
+        return _kernels.call("requantize", sums, exponent, target, divisor)[0]
+
+    return run
+
+
+def _shortcut(operation: Shortcut, node: Node) -> Run:
+    return operation.pick
+
+
 def _image_table(front: ImageInput, node: Node) -> Run:
     table = np.ascontiguousarray(front.integers.ints.T)
     return lambda images: _kernels.call("look_up", images, table)
@@ -202,6 +275,8 @@ _RULES: dict[type, Callable[[Any, Node], Run | None]] = {
     AddInteger: _add,
     ReluInteger: _relu,
     ReshapeInteger: _reshape,
+    AveragePoolInteger: _average_pool,
+    Shortcut: _shortcut,
     ImageInput: _image_table,
 }
 

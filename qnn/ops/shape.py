@@ -80,12 +80,13 @@ class Shortcut(Operation):
 
     def forward(self, x: Array) -> Array:
         self.shape = tuple(x.shape)
-        return _map(x, self._down)
+        return _map(x, self.pick)
 
     def backward(self, gradient: Array) -> tuple[Any, ...]:
         return (_map(gradient, self._up),)
 
-    def _down(self, values: NDArray[Any]) -> NDArray[Any]:
+    def pick(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What it makes of an array."""
         if values.ndim != 4 or values.shape[3] > self.channels:
             raise ValueError(
                 f"got shape {values.shape} for a shortcut to {self.channels} channels; allowed is [N, H, W, C] with "

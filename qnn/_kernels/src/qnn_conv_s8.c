@@ -16,8 +16,8 @@ typedef struct {
     const qnn_s8_plan *plan;
     const qnn_output *output;
     const int8_t *input;
-    int64_t rows, columns, column_blocks; /* of a block; rows run over all images */
-    int64_t buffer_width, sums_stride, most_tiles, most_parts;
+    int64_t images, rows; /* rows of a block; they run over all images */
+    int64_t sums_stride, most_tiles, most_parts;
     char *scratch; /* one part per worker: the buffer at 0, then these */
     int64_t scratch_bytes, sums_at, dense_at, tiles_at, pieces_at;
     qnn_counts *counts;
@@ -47,7 +47,7 @@ static int64_t reach(const qnn_axis *axis, int64_t first, int64_t end, int64_t *
 static void fill_buffer(const job *j, const part *at, int64_t rows, int64_t lowest_column)
 {
     const qnn_s8_plan *plan = j->plan;
-    int64_t channels = plan->in_channels, width = j->buffer_width;
+    int64_t channels = plan->in_channels, width = plan->buffer_width;
     int64_t left = qnn_min(width, qnn_max(0, -lowest_column));
     int64_t inside = qnn_max(0, qnn_min(plan->in_w, lowest_column + width) - qnn_max(0, lowest_column));
     int zero = plan->isa->s8->flip;
@@ -80,7 +80,7 @@ static int64_t add_tiles(const job *j, const qnn_s8_phase *phase, const part *at
     const qnn_axis *ay = &j->plan->y, *ax = &j->plan->x;
     const int64_t unit = j->plan->isa->s8->rows, channels = j->plan->in_channels, pixel = ax->in_step * channels;
     int64_t i, k, rows = outputs_within(phase->y, ay->out_step, at->first, at->end, &i);
-    int64_t columns = outputs_within(phase->x, ax->out_step, x0, x1, &k), down = ay->in_step * j->buffer_width;
+    int64_t columns = outputs_within(phase->x, ax->out_step, x0, x1, &k), down = ay->in_step * j->plan->buffer_width;
     const int8_t *first = at->buffer + (i - at->first / ay->out_step) * down * channels +
                           (k - x0 / ax->out_step) * pixel;
     *to = (piece){count * QNN_S8_TILE, 0, rows, columns, at->block_row + phase->y->start + i * ay->out_step - at->first,
@@ -152,8 +152,8 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     int32_t *sums = (int32_t *)(void *)(scratch + j->sums_at), *dense = (int32_t *)(void *)(scratch + j->dense_at);
     qnn_s8_tile *tiles = (qnn_s8_tile *)(void *)(scratch + j->tiles_at);
     piece *pieces = (piece *)(void *)(scratch + j->pieces_at);
-    int64_t row0 = begin / j->column_blocks * j->rows, row1 = qnn_min(row0 + j->rows, plan->images * plan->out_h);
-    int64_t x0 = begin % j->column_blocks * j->columns, x1 = qnn_min(x0 + j->columns, plan->out_w), lowest_column, high;
+    int64_t row0 = begin / plan->column_blocks * j->rows, row1 = qnn_min(row0 + j->rows, j->images * plan->out_h);
+    int64_t x0 = begin % plan->column_blocks * plan->columns, x1 = qnn_min(x0 + plan->columns, plan->out_w), lowest_column, high;
     int direct = plan->phases == 1 && plan->out_channels == j->sums_stride;
     (void)end;
     reach(&plan->x, x0, x1, &lowest_column);
@@ -168,7 +168,7 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
             if (p == 0)
                 fill_buffer(j, &at, high, lowest_column);
             count = add_tiles(j, &plan->phase[p], &at, x0, x1, tiles, count, &pieces[parts]);
-            buffer += high * j->buffer_width * plan->in_channels;
+            buffer += high * plan->buffer_width * plan->in_channels;
             row += at.end - at.first;
         }
         if (count)
@@ -189,35 +189,43 @@ static void place(job *j)
 {
     const qnn_s8_plan *plan = j->plan;
     const qnn_axis *y = &plan->y;
-    int64_t pixels = j->rows * j->columns;
+    int64_t pixels = j->rows * plan->columns;
     j->most_parts = qnn_min(j->rows, (j->rows - 1) / plan->out_h + 2);
-    j->most_tiles = j->rows * ((j->columns + QNN_S8_TILE - 1) / QNN_S8_TILE);
+    j->most_tiles = j->rows * ((plan->columns + QNN_S8_TILE - 1) / QNN_S8_TILE);
     /* A part of r rows reads at most (r / out_step + 1) * in_step + span + 1 rows of its image; a tile's last rows may
        be pixels behind the last one that is needed, and a run ends with a padding. */
     int64_t buffer_rows = j->rows / y->out_step * y->in_step + j->most_parts * (y->in_step + y->span + 1);
     int64_t slack = QNN_S8_TILE * plan->x.in_step * plan->in_channels + QNN_S8_STEP;
-    j->sums_at = qnn_lines(buffer_rows * j->buffer_width * plan->in_channels + slack);
+    j->sums_at = qnn_lines(buffer_rows * plan->buffer_width * plan->in_channels + slack);
     j->dense_at = j->sums_at + qnn_lines(j->most_tiles * QNN_S8_TILE * j->sums_stride * 4);
     j->tiles_at = j->dense_at + qnn_lines(pixels * plan->out_channels * 4);
     j->pieces_at = j->tiles_at + qnn_lines(j->most_tiles * (int64_t)sizeof(qnn_s8_tile));
     j->scratch_bytes = j->pieces_at + qnn_lines(j->most_parts * (int64_t)sizeof(piece));
 }
 
-/* Chooses the size of the blocks. */
+/* Cuts long output rows, and says how far a block of columns reaches. */
+static void cut_columns(qnn_s8_plan *plan)
+{
+    int64_t low;
+    plan->columns = plan->out_w > WIDE_ROW ? WIDE_ROW / 2 : plan->out_w;
+    plan->column_blocks = (plan->out_w + plan->columns - 1) / plan->columns;
+    /* The longest reach of a block of columns: one may start just before a step of a phase. */
+    plan->buffer_width = plan->column_blocks == 1
+                             ? reach(&plan->x, 0, plan->out_w, &low)
+                             : (plan->columns / plan->x.out_step + 1) * plan->x.in_step + plan->x.span + 1;
+}
+
+/* Chooses how many rows a block has. */
 static void lay_out(job *j, int threads)
 {
     const qnn_s8_plan *plan = j->plan;
-    int64_t all_rows = plan->images * plan->out_h, low;
-    j->columns = plan->out_w > WIDE_ROW ? WIDE_ROW / 2 : plan->out_w;
-    j->column_blocks = (plan->out_w + j->columns - 1) / j->columns;
-    /* The longest reach of a block of columns: one may start just before a step of a phase. */
-    j->buffer_width = j->column_blocks == 1 ? reach(&plan->x, 0, plan->out_w, &low)
-                                            : (j->columns / plan->x.out_step + 1) * plan->x.in_step + plan->x.span + 1;
+    int64_t all_rows = j->images * plan->out_h;
     j->sums_stride = plan->panels * QNN_PANEL;
-    j->rows = qnn_min(all_rows, qnn_max(1, PIXELS / j->columns));
+    j->rows = qnn_min(all_rows, qnn_max(1, PIXELS / plan->columns));
     for (place(j); j->rows > 1 && j->scratch_bytes > SCRATCH; place(j))
         j->rows -= qnn_max(1, j->rows / 4);
-    while (j->rows > 1 && threads > 1 && (all_rows + j->rows - 1) / j->rows * j->column_blocks < 4 * (int64_t)threads)
+    while (j->rows > 1 && threads > 1 &&
+           (all_rows + j->rows - 1) / j->rows * plan->column_blocks < 4 * (int64_t)threads)
         j->rows = (j->rows + 1) / 2;
     place(j);
 }
@@ -225,7 +233,7 @@ static void lay_out(job *j, int threads)
 static int run(job *j, int threads, qnn_counts *counts)
 {
     const qnn_s8_plan *plan = j->plan;
-    int64_t blocks = (plan->images * plan->out_h + j->rows - 1) / j->rows * j->column_blocks;
+    int64_t blocks = (j->images * plan->out_h + j->rows - 1) / j->rows * plan->column_blocks;
     int workers = qnn_workers(blocks, threads);
     j->scratch = qnn_allocate(workers * j->scratch_bytes);
     j->counts = qnn_allocate(workers * (int64_t)sizeof *j->counts);
@@ -242,30 +250,45 @@ static int run(job *j, int threads, qnn_counts *counts)
     return done ? 0 : -1;
 }
 
+int qnn_s8_plan_make(qnn_s8_plan *plan, const qnn_isa *isa, const qnn_conv_shape *s, const int8_t *weights,
+                     int gradient, int threads)
+{
+    *plan = (qnn_s8_plan){.isa = isa};
+    if (!isa->s8 || s->groups != 1 || s->channels == 0 || s->filters == 0)
+        return 1;
+    plan->in_channels = gradient ? s->filters : s->channels;
+    plan->out_channels = gradient ? s->channels : s->filters;
+    plan->in_h = gradient ? s->oh : s->h, plan->in_w = gradient ? s->ow : s->w;
+    plan->out_h = gradient ? s->h : s->oh, plan->out_w = gradient ? s->w : s->ow;
+    plan->panels = (plan->out_channels + QNN_PANEL - 1) / QNN_PANEL;
+    if (gradient ? qnn_axis_gradient(&plan->y, s->h, s->kh, s->stride_y, s->pad_y, s->dilation_y) ||
+                       qnn_axis_gradient(&plan->x, s->w, s->kw, s->stride_x, s->pad_x, s->dilation_x)
+                 : qnn_axis_forward(&plan->y, s->oh, s->kh, s->stride_y, s->pad_y, s->dilation_y) ||
+                       qnn_axis_forward(&plan->x, s->ow, s->kw, s->stride_x, s->pad_x, s->dilation_x))
+        return -1;
+    if (qnn_max(qnn_max(plan->y.span, plan->x.span), qnn_max(plan->y.in_step, plan->x.in_step)) > FURTHEST)
+        return 1;
+    cut_columns(plan);
+    return qnn_s8_plan_phases(plan) || qnn_s8_plan_pack(plan, s, weights, gradient, threads) ? -1 : 0;
+}
+
+int qnn_s8_plan_run(const qnn_s8_plan *plan, int64_t images, const void *input, const qnn_output *output, int threads,
+                    qnn_counts *counts)
+{
+    job j = {.plan = plan, .output = output, .input = input, .images = images};
+    lay_out(&j, threads);
+    return run(&j, threads, counts);
+}
+
 int qnn_conv2d_s8(const qnn_isa *isa, const qnn_conv_shape *s, const void *input, const void *weights, int gradient,
                   const qnn_output *output, int threads, qnn_counts *counts)
 {
-    qnn_s8_plan plan = {.isa = isa, .images = s->images};
-    if (!isa->s8 || output->wide || s->groups != 1 || s->channels == 0 || s->filters == 0)
+    qnn_s8_plan plan;
+    if (output->wide)
         return 1;
-    plan.in_channels = gradient ? s->filters : s->channels;
-    plan.out_channels = gradient ? s->channels : s->filters;
-    plan.in_h = gradient ? s->oh : s->h, plan.in_w = gradient ? s->ow : s->w;
-    plan.out_h = gradient ? s->h : s->oh, plan.out_w = gradient ? s->w : s->ow;
-    plan.panels = (plan.out_channels + QNN_PANEL - 1) / QNN_PANEL;
-    job j = {.plan = &plan, .output = output, .input = input};
-    int failed = gradient ? qnn_axis_gradient(&plan.y, s->h, s->kh, s->stride_y, s->pad_y, s->dilation_y) ||
-                                qnn_axis_gradient(&plan.x, s->w, s->kw, s->stride_x, s->pad_x, s->dilation_x)
-                          : qnn_axis_forward(&plan.y, s->oh, s->kh, s->stride_y, s->pad_y, s->dilation_y) ||
-                                qnn_axis_forward(&plan.x, s->ow, s->kw, s->stride_x, s->pad_x, s->dilation_x);
-    int result = failed ? -1 : 1;
-    int64_t furthest = qnn_max(qnn_max(plan.y.span, plan.x.span), qnn_max(plan.y.in_step, plan.x.in_step));
-    if (!failed && furthest <= FURTHEST) {
-        lay_out(&j, threads);
-        failed = qnn_s8_plan_phases(&plan, j.buffer_width) ||
-                 qnn_s8_plan_pack(&plan, s, weights, gradient, threads) || run(&j, threads, counts);
-        result = failed ? -1 : 0;
-    }
+    int result = qnn_s8_plan_make(&plan, isa, s, weights, gradient, threads);
+    if (result == 0)
+        result = qnn_s8_plan_run(&plan, s->images, input, output, threads, counts);
     qnn_s8_plan_release(&plan);
     return result;
 }

@@ -16,15 +16,24 @@ typedef struct {
 
 typedef struct {
     const qnn_isa *isa;
-    int64_t in_channels, out_channels, in_h, in_w, out_h, out_w, images, panels;
+    int64_t in_channels, out_channels, in_h, in_w, out_h, out_w, panels;
+    int64_t columns, column_blocks, buffer_width; /* of a block: output columns, how many blocks, pixels of a row read */
     qnn_axis y, x;
     int64_t phases;
     qnn_s8_phase *phase;
 } qnn_s8_plan;
 
-/* Fills in phases and segments for rows of the input buffer that hold `buffer_width` pixels, and packs the weights
-   [filters][kh][kw][channels]. gradient: the reduction runs over filters. 0, or -1 without memory. */
-int qnn_s8_plan_phases(qnn_s8_plan *plan, int64_t buffer_width);
+/* Plans a convolution, or its input gradient (the reduction runs over filters), for any number of images and packs the
+   weights [filters][kh][kw][channels]. 0, 1 when the case is not for bytes, -1 without memory; to release in any
+   case. */
+int qnn_s8_plan_make(qnn_s8_plan *plan, const qnn_isa *isa, const qnn_conv_shape *shape, const int8_t *weights,
+                     int gradient, int threads);
+/* Runs it on `images` images. 0, or -1 without memory. */
+int qnn_s8_plan_run(const qnn_s8_plan *plan, int64_t images, const void *input, const qnn_output *output, int threads,
+                    qnn_counts *counts);
+
+/* Steps of making one: phases and segments, and the packed weights. 0, or -1 without memory. */
+int qnn_s8_plan_phases(qnn_s8_plan *plan);
 int qnn_s8_plan_pack(qnn_s8_plan *plan, const qnn_conv_shape *shape, const int8_t *weights, int gradient, int threads);
 void qnn_s8_plan_release(qnn_s8_plan *plan);
 

@@ -12,7 +12,7 @@ static int64_t run_length(const qnn_axis_phase *x, int64_t t)
     return run;
 }
 
-static int plan_one_phase(const qnn_s8_plan *plan, qnn_s8_phase *phase, int64_t buffer_width)
+static int plan_one_phase(const qnn_s8_plan *plan, qnn_s8_phase *phase)
 {
     const qnn_axis_phase *y = phase->y, *x = phase->x;
     phase->segment = qnn_allocate((y->taps * x->taps + 1) * (int64_t)sizeof *phase->segment);
@@ -24,13 +24,13 @@ static int plan_one_phase(const qnn_s8_plan *plan, qnn_s8_phase *phase, int64_t 
             int64_t row = y->offset[i] - plan->y.lowest, column = x->offset[t] - plan->x.lowest;
             int64_t quads = qnn_s8_padded(plan->isa->s8, run * plan->in_channels) / QNN_S8_QUAD;
             phase->segment[phase->segments++] =
-                (qnn_s8_segment){(row * buffer_width + column) * plan->in_channels, quads};
+                (qnn_s8_segment){(row * plan->buffer_width + column) * plan->in_channels, quads};
             phase->quads += quads;
         }
     return 0;
 }
 
-int qnn_s8_plan_phases(qnn_s8_plan *plan, int64_t buffer_width)
+int qnn_s8_plan_phases(qnn_s8_plan *plan)
 {
     int64_t most = plan->y.phases * plan->x.phases;
     plan->phase = qnn_allocate(most * (int64_t)sizeof *plan->phase);
@@ -45,7 +45,7 @@ int qnn_s8_plan_phases(qnn_s8_plan *plan, int64_t buffer_width)
             qnn_s8_phase *phase = &plan->phase[plan->phases++];
             phase->y = y;
             phase->x = x;
-            if (plan_one_phase(plan, phase, buffer_width))
+            if (plan_one_phase(plan, phase))
                 return -1;
         }
     return 0;

@@ -53,14 +53,14 @@
 #define QNN_HAS_LANES512 (QNN_HAS_VNNI && !QNN_EMULATED)
 
 typedef struct {
-    int avx2, fma, avx512f, avx512bw, avx512vl, avx512vnni, avx512vpopcntdq, amx_tile, amx_int8;
+    int avx2, fma, avx512f, avx512bw, avx512vl, avx512vnni, avx512vbmi, avx512vpopcntdq, amx_tile, amx_int8;
 } qnn_cpu;
 
 /* Processor bits of what the compiler's own test may not know, and the operating system's promise (XCR0) to save the
    registers: 5, 6, 7 are the parts of AVX512's, 17 and 18 those of the tiles. */
 static inline qnn_cpu qnn_cpu_features(void)
 {
-    qnn_cpu cpu = {0, 0, 0, 0, 0, 0, 0, 0, 0};
+    qnn_cpu cpu = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
 #if QNN_X86
     unsigned a, b, c, d, saved = 0, high;
     __builtin_cpu_init();
@@ -75,6 +75,7 @@ static inline qnn_cpu qnn_cpu_features(void)
     cpu.avx512bw = vectors && (b >> 30 & 1);
     cpu.avx512vl = vectors && (b >> 31 & 1);
     cpu.avx512vnni = vectors && (c >> 11 & 1);
+    cpu.avx512vbmi = vectors && (c >> 1 & 1);
     cpu.avx512vpopcntdq = vectors && (c >> 14 & 1);
     cpu.amx_tile = tiles && (d >> 24 & 1);
     cpu.amx_int8 = tiles && (d >> 25 & 1);
@@ -96,6 +97,9 @@ static inline int qnn_cpu_has_vnni(void)
 }
 
 static inline int qnn_cpu_has_lanes512(void) { return QNN_HAS_LANES512 && qnn_cpu_has_vnni(); }
+
+/* Tables of bytes on the path avx512vnni. */
+static inline int qnn_cpu_has_vbmi(void) { return qnn_cpu_has_lanes512() && qnn_cpu_features().avx512vbmi; }
 
 /* Products of bits on the path avx512vnni. */
 static inline int qnn_cpu_has_vpopcnt(void)

@@ -92,6 +92,8 @@ typedef struct {
     const qnn_target *target;
     const int64_t *bias; /* NULL or one per column; only with a target */
     int64_t columns;     /* N: the tensor is [rows, columns] */
+    const int8_t *table; /* NULL or [columns][256], which the requantised bytes then go through */
+    int vbmi;            /* with AVX512-VBMI (qnn_cpu_has_vbmi) */
 } qnn_output;
 
 /* How the right operand is packed and how long a sum of int32 may get. */
@@ -150,6 +152,15 @@ int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, i
                int w_bytes, const qnn_output *output, int threads, qnn_counts *counts);
 int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *g, int g_bytes,
                           const void *weights, int w_bytes, const qnn_output *output, int threads, qnn_counts *counts);
+/* A forward convolution made once for any number of images, its weights packed where the path keeps them so; it refers
+   to the weights. NULL without memory. */
+typedef struct qnn_prepared_conv qnn_prepared_conv;
+qnn_prepared_conv *qnn_prepare_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, int x_bytes, const void *weights,
+                                      int w_bytes, int wide, int threads);
+int qnn_prepared_conv2d(const qnn_prepared_conv *prepared, int64_t images, const void *x, const qnn_output *output,
+                        int threads, qnn_counts *counts);
+void qnn_prepared_conv_release(qnn_prepared_conv *prepared);
+
 /* The result is [filters, kh, kw, channels / groups], int32 or, when wide, int64. */
 int qnn_conv2d_weight_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *g,
                            int g_bytes, int wide, void *out, int threads);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "qnn_gemm.h"
+#include "qnn_table.h"
 
 qnn_layout qnn_make_layout(int left_bytes, int right_bytes)
 {
@@ -68,5 +69,8 @@ void qnn_emit(const qnn_isa *isa, const qnn_output *output, const void *sums, in
         else
             isa->requantize_s32((const int32_t *)(const void *)from, bias, index, run, columns, output->target, to,
                                 counts);
+        if (output->table)
+            qnn_look_up_rows((const uint8_t *)to, output->table + 256 * first_column, run, columns,
+                             output->vbmi, (int8_t *)to);
     }
 }
