@@ -435,7 +435,7 @@ cdef class _PreparedConv2d:
         _fill_shape(&p.shape, (1, *p.rest), weights.shape, stride, padding, dilation, groups)
         wide = _is_wide(p.shape.kh * p.shape.kw * (p.shape.channels // p.shape.groups), 1, _bytes(w))
         sink = _Sink.make((1, p.shape.oh, p.shape.ow, p.shape.filters), wide, target, exponent, bias)
-        if sink.alive is not None:
+        if sink.target.rounding == QNN_STOCHASTIC:
             raise ValueError("got stochastic rounding for a prepared convolution; its noise depends on the call: use "
                              "conv2d_requantize")
         p.kind, p.weights, p.bias = sink.array.dtype, w, sink.bias

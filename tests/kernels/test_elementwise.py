@@ -154,6 +154,33 @@ def test_add_requantize(path: str, data: st.DataObject, n: int, count: int, thre
     same(run(path, "add_requantize", terms, target, threads=threads), run("reference", "add_requantize", terms, target))
 
 
+@pytest.mark.clause("REQ-7", "LAY-11")
+@compiled
+@given(data=st.data(), rows=st.sampled_from([0, 1, 5, 64, 129]), c=channels, count=st.integers(1, 9), threads=thread_counts)
+def test_prepared_add(path: str, data: st.DataObject, rows: int, c: int, count: int, threads: int) -> None:
+    exponents = data.draw(st.lists(st.one_of(st.integers(-8, 8), st.integers(-64, 63)), min_size=count, max_size=count))
+    draw = np.random.default_rng(data.draw(st.integers(0, 2**16)))
+    terms = [draw.integers(-128, 128, (rows, c)).astype(np.int8) for _ in exponents]
+    target = data.draw(targets(rows * c, st.integers(-8, 8)).filter(lambda t: t.rounding != Rounding.STOCHASTIC))
+    table = draw.integers(-128, 128, (c, 256)).astype(np.int8) if target.bits <= 8 else None
+    for entries in (None, table):
+        wanted = run("reference", "prepare_add", exponents, target, entries)(*terms)
+        with kernels.use_kernels(path), kernels.threads(threads):
+            add = kernels.call("prepare_add", exponents, target, entries)
+            same(add(*terms), wanted)
+            same(add(*[term[::-1] for term in terms]), wanted[::-1])
+            same(add(*[term.astype(np.int16) for term in terms]), wanted)
+
+
+@compiled
+def test_prepared_add_refuses_what_it_cannot_keep(path: str) -> None:
+    table = np.zeros((4, 256), np.int8)
+    same_error(path, "prepare_add", [], Target(0))
+    same_error(path, "prepare_add", [0], Target(0, 8, Rounding.STOCHASTIC, Noise(seed=1, stream=2)))
+    same_error(path, "prepare_add", [0], Target(0, 16), table)
+    same_error(path, "prepare_add", [0], Target(0), table[:, :5])
+
+
 @pytest.mark.clause("REQ-7")
 @every_path
 def test_add_requantize_of_many_terms(path: str) -> None:

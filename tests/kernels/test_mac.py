@@ -190,6 +190,63 @@ def test_deep_convolutions_split_their_sums(path: str, na: type, nb: type) -> No
 # --- blocks: wide rows, many images, threads --------------------------------------------------------------------------
 
 
+@pytest.mark.clause("MAC-4", "REQ-1", "LAY-11")
+@every_path
+@given(
+    case=st.one_of(convolutions(), convolutions(), tiled_convolutions()),
+    threads=thread_counts,
+    exponent=st.integers(-40, 40),
+    data=st.data(),
+)
+def test_prepared_conv2d(path: str, case: Convolution, threads: int, exponent: int, data: st.DataObject) -> None:
+    x = case.x.astype(np.int8)
+    acc = mac.conv2d(x, case.w, *case.geometry)
+    bias = data.draw(biases(acc.shape[3]))
+    target = data.draw(targets(acc.shape).filter(lambda t: t.rounding != Rounding.STOCHASTIC))
+    wanted, _ = numerics.requantize(acc, exponent, target, bias=bias)
+    table = None
+    if target.bits <= 8 and data.draw(st.booleans()):
+        draw = np.random.default_rng(data.draw(st.integers(0, 2**16)))
+        table = draw.integers(-128, 128, (acc.shape[3], 256)).astype(np.int8)
+        wanted = numerics.look_up(wanted, table)
+    with kernels.use_kernels(path), kernels.threads(threads):
+        convolve = kernels.call("prepare_conv2d", case.w, bias, exponent, target, x.shape[1:], table, *case.geometry)
+        same(convolve(x), wanted)
+        same(convolve(x[::-1]), wanted[::-1])
+        same(convolve(x[:0]), wanted[:0])
+        for wrong in (x.astype(np.int16), x[:, 1:], x[..., None]):
+            with pytest.raises(ValueError, match="was prepared for int8"):
+                convolve(wrong)
+
+
+@every_path
+def test_prepared_conv2d_refuses_what_it_cannot_keep(path: str) -> None:
+    w, noise = np.ones((4, 1, 1, 2), np.int8), Noise(seed=1, stream=2)
+    table = np.zeros((4, 256), np.int8)
+    with kernels.use_kernels(path):
+        for target, entries in [
+            (Target(0, 8, Rounding.STOCHASTIC, noise), None),
+            (Target(0, 16), table),
+            (Target(0), table[:3]),
+            (Target(0), table[:, :5]),
+            (Target(0), table.astype(np.int16)),
+        ]:
+            with pytest.raises(ValueError, match="allowed|depends on"):
+                kernels.call("prepare_conv2d", w, None, 0, target, (3, 3, 2), entries)
+
+
+@every_path
+def test_a_prepared_conv2d_keeps_its_own_weights_and_table(path: str) -> None:
+    w, x, table = ints((16, 3, 3, 4), np.int8, "random", 1), ints((2, 9, 9, 4), np.int8, "random", 2), np.ones((16, 256), np.int8)
+    with kernels.use_kernels(path):
+        plain = kernels.call("prepare_conv2d", w, None, 0, Target(6), (9, 9, 4))
+        ones = kernels.call("prepare_conv2d", w, None, 0, Target(6), (9, 9, 4), table)
+        before = plain(x)
+        w[:], table[:] = 0, 0
+        same(plain(x), before)
+        same(ones(x), np.ones_like(before))
+
+
 @pytest.mark.clause("MAC-4", "MAC-5", "MAC-6")
 @every_path
 @pytest.mark.parametrize("width", [511, 512, 513, 700, 1025])
