@@ -18,6 +18,7 @@ from qnn.numerics import (
     first_exponent_float,
 )
 from qnn.operation import Operation
+from qnn.ops.channels import channel_sum, wide
 from qnn.quantizer import Quantizer
 
 Float = NDArray[np.float32]
@@ -36,24 +37,27 @@ class NormalizeFloat(Operation):
         self.eps, self.frozen = np.float32(eps), frozen
 
     def forward(self, x: Float) -> Float:
-        axes = tuple(range(x.ndim - 1))
-        self.mean: Float = x.mean(axis=axes) if self.frozen is None else self.frozen[0]
-        self.var: Float = x.var(axis=axes) if self.frozen is None else self.frozen[1]
+        count = np.float32(x.size // x.shape[-1])
+        self.mean: Float = channel_sum(x) / count if self.frozen is None else self.frozen[0]
+        pixels, mean = wide(x, self.mean)
+        xhat = pixels - mean
+        self.var: Float = channel_sum(np.square(xhat).reshape(x.shape)) / count if self.frozen is None else self.frozen[1]
         self.inv = np.float32(1) / np.sqrt(self.var + self.eps)
-        self.xhat = x - self.mean
-        self.xhat *= self.inv
+        xhat *= wide(x, self.inv)[1]
+        self.xhat = xhat.reshape(x.shape)
         return self.xhat
 
     def backward(self, gradient: Float) -> tuple[Any, ...]:
         if self.frozen is not None:
-            return (gradient * self.inv,)
-        g, xhat = gradient.reshape(-1, gradient.shape[-1]), self.xhat.reshape(-1, gradient.shape[-1])
-        mean_g = g.mean(axis=0)
-        mean_gx = np.einsum("nc,nc->c", g, xhat) / np.float32(len(g))
-        out = xhat * -mean_gx
-        out += g
+            g, inv = wide(gradient, self.inv)
+            return ((g * inv).reshape(gradient.shape),)
+        count = np.float32(gradient.size // gradient.shape[-1])
+        mean_gx = channel_sum(gradient * self.xhat) / count
+        xhat, slope, mean_g, inv = wide(self.xhat, -mean_gx, channel_sum(gradient) / count, self.inv)
+        out = xhat * slope
+        out += gradient.reshape(out.shape)
         out -= mean_g
-        out *= self.inv
+        out *= inv
         return (out.reshape(gradient.shape),)
 
 

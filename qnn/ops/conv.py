@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qnn import _kernels
 from qnn.numerics import DFP, accumulator_bits_needed, align_bias, conv_output_hw
 from qnn.operation import ExactSum, Operation
+from qnn.ops.channels import channel_sum, wide
 from qnn.ops.linear import column_sums, narrowed
 from qnn.quantizer import Quantizer
 
@@ -58,12 +59,15 @@ class Conv2dFloat(Operation):
         self.hw = self.window.output_hw(x.shape, weight.shape)
         self.x, self.weight = x, weight
         y = _convolve(x, weight, self.window, self.hw)
-        return y if bias is None else y + bias
+        if bias is not None:
+            pixels, offset = wide(y, bias)
+            pixels += offset
+        return y
 
     def backward(self, gradient: Float) -> tuple[Any, ...]:
         dx = self._input_gradient(gradient) if self.needs[0] else None
         dw = self._weight_gradient(gradient) if self.needs[1] else None
-        return (dx, dw, gradient.sum(axis=(0, 1, 2))) if len(self.needs) == 3 else (dx, dw)
+        return (dx, dw, channel_sum(gradient)) if len(self.needs) == 3 else (dx, dw)
 
     def _weight_gradient(self, gradient: Float) -> Float:
         o, kh, kw, c = self.weight.shape

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qnn import _kernels
 from qnn.numerics import DFP, align_bias
 from qnn.operation import ExactSum, Operation
+from qnn.ops.channels import channel_sum, wide
 from qnn.quantizer import Quantizer
 
 Float = NDArray[np.float32]
@@ -23,11 +24,14 @@ class ScaleFloat(Operation):
 
     def forward(self, x: Float, gamma: Float, beta: Float) -> Float:
         self.x, self.gamma = x, gamma
-        return x * gamma + beta
+        pixels, factor, offset = wide(x, gamma, beta)
+        y = pixels * factor
+        y += offset
+        return y.reshape(x.shape)
 
     def backward(self, gradient: Float) -> tuple[Any, ...]:
-        g, x = gradient.reshape(-1, len(self.gamma)), self.x.reshape(-1, len(self.gamma))
-        return gradient * self.gamma, np.einsum("nc,nc->c", g, x), g.sum(axis=0)
+        g, factor = wide(gradient, self.gamma)
+        return (g * factor).reshape(gradient.shape), channel_sum(gradient * self.x), channel_sum(gradient)
 
 
 class ScaleInteger(Operation):
