@@ -2,9 +2,9 @@
 
 Every operation has one definition (the ``reference`` path, which calls :mod:`qnn.numerics`) and compiled twins with the
 same name, the same arguments and the same bits: ``c`` (portable C11), ``avx2``, ``avx512vnni`` where 512 bits gain
-(products, convolutions, rounding; products of bits need AVX512_VPOPCNTDQ, tables of bytes AVX512_VBMI, too, and fall to
-``avx2`` elsewhere) and, for products and convolutions, ``amx``. ``TABLE[operation][path]`` holds the functions; each part (``mac``,
-``elementwise``) fills in its own rows.
+(products, convolutions, rounding; products of bits need AVX512_VPOPCNTDQ, tables of bytes AVX512_VBMI, too, and fall
+to ``avx2`` elsewhere) and, for products and convolutions, ``amx``. ``TABLE[operation][path]`` holds the functions; each
+part (``mac``, ``elementwise``) fills in its own rows.
 
 A forced path that lacks an operation falls to the next slower one that has it, in the order of PATHS;
 :func:`show_runtime` shows the result of that for every operation. The choice of path and of the number of threads holds

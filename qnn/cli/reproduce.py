@@ -93,6 +93,28 @@ def table_(names: tuple[str, ...], quick: bool, as_markdown: bool, as_json: bool
             show(experiment, runs, quick)
 
 
+@command.command("costs")
+@click.argument("name")
+@quick_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on the last line of stdout.")
+@root_option
+def costs_(name: str, quick: bool, as_json: bool, runs: Path) -> None:
+    """Measure what the rows of an experiment cost: bits, bytes, images per second on this machine, energy.
+
+    The experiment must have been run. All rows take turns, so they see the same machine.
+    """
+    from dataclasses import asdict
+
+    from qnn import reproduce
+    from qnn.reproduce import costs
+
+    found = costs.costs(reproduce.load(name), runs, quick=quick)
+    if as_json:
+        print_json({"experiment": name, "quick": quick, "costs": [asdict(cost) for cost in found]})
+        return
+    print_grid(costs.HEADER, costs.table(found), numeric=[4, 5, 6, 7], spare=[1, 2, 3])
+
+
 def show(experiment: Any, runs: Path, quick: bool) -> None:
     """One experiment on the terminal."""
     from qnn import reproduce

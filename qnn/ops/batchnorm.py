@@ -41,7 +41,9 @@ class NormalizeFloat(Operation):
         self.mean: Float = channel_sum(x) / count if self.frozen is None else self.frozen[0]
         pixels, mean = wide(x, self.mean)
         xhat = pixels - mean
-        self.var: Float = channel_sum(np.square(xhat).reshape(x.shape)) / count if self.frozen is None else self.frozen[1]
+        self.var: Float = (
+            channel_sum(np.square(xhat).reshape(x.shape)) / count if self.frozen is None else self.frozen[1]
+        )
         self.inv = np.float32(1) / np.sqrt(self.var + self.eps)
         xhat *= wide(x, self.inv)[1]
         self.xhat = xhat.reshape(x.shape)

@@ -68,7 +68,7 @@ class Evaluation:
         }
 
 
-def _runner(model: Module, dataset: Dataset) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def runner(model: Module, dataset: Dataset) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """The network from images to logits: frozen where it can be, which is faster and has the same bits."""
     try:
         return freeze(model, dataset.images[:1])
@@ -106,7 +106,7 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluati
         raise ValueError(f"got batch_size {batch_size} for an evaluation; it must be at least 1; 256 is usual")
     was_training = model.training
     model.eval()
-    run = _runner(model, dataset)
+    run = runner(model, dataset)
     loss = LOSSES[model.recipe.loss].function
     losses = np.empty(len(dataset), np.int64)
     predictions = np.empty(len(dataset), np.int64)

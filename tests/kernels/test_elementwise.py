@@ -156,7 +156,9 @@ def test_add_requantize(path: str, data: st.DataObject, n: int, count: int, thre
 
 @pytest.mark.clause("REQ-7", "LAY-11")
 @compiled
-@given(data=st.data(), rows=st.sampled_from([0, 1, 5, 64, 129]), c=channels, count=st.integers(1, 9), threads=thread_counts)
+@given(
+    data=st.data(), rows=st.sampled_from([0, 1, 5, 64, 129]), c=channels, count=st.integers(1, 9), threads=thread_counts
+)
 def test_prepared_add(path: str, data: st.DataObject, rows: int, c: int, count: int, threads: int) -> None:
     exponents = data.draw(st.lists(st.one_of(st.integers(-8, 8), st.integers(-64, 63)), min_size=count, max_size=count))
     draw = np.random.default_rng(data.draw(st.integers(0, 2**16)))

@@ -231,13 +231,17 @@ def test_prepared_conv2d_refuses_what_it_cannot_keep(path: str) -> None:
             (Target(0), table[:, :5]),
             (Target(0), table.astype(np.int16)),
         ]:
-            with pytest.raises(ValueError, match="allowed|depends on"):
+            with pytest.raises(ValueError, match=r"allowed|depends on"):
                 kernels.call("prepare_conv2d", w, None, 0, target, (3, 3, 2), entries)
 
 
 @every_path
 def test_a_prepared_conv2d_keeps_its_own_weights_and_table(path: str) -> None:
-    w, x, table = ints((16, 3, 3, 4), np.int8, "random", 1), ints((2, 9, 9, 4), np.int8, "random", 2), np.ones((16, 256), np.int8)
+    w, x, table = (
+        ints((16, 3, 3, 4), np.int8, "random", 1),
+        ints((2, 9, 9, 4), np.int8, "random", 2),
+        np.ones((16, 256), np.int8),
+    )
     with kernels.use_kernels(path):
         plain = kernels.call("prepare_conv2d", w, None, 0, Target(6), (9, 9, 4))
         ones = kernels.call("prepare_conv2d", w, None, 0, Target(6), (9, 9, 4), table)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from qnn import reproduce
-from qnn.errors import ConfigError
+from qnn.errors import ConfigError, RunError
 from qnn.recipes import parse
+from qnn.reproduce import costs
 from qnn.reproduce.records import dump, folder_of, numeric
 from qnn.reproduce.run import command
 from qnn.training import TrainConfig
@@ -119,3 +120,16 @@ def test_tables_say_what_they_are() -> None:
     assert "`qnn reproduce run small`" in page
     assert reproduce.table(replace(experiment, metric="error"), known)[1][3:6] == ["12.50", "1", "+2.50"]
     assert reproduce.table(experiment, [])[1][3] == "not run"
+
+
+def test_costs_are_those_of_trained_rows(tmp_path: Path) -> None:
+    experiment = small()
+    with pytest.raises(RunError, match="qnn reproduce run small --quick"):
+        costs.costs(experiment, tmp_path, quick=True)
+    assert reproduce.run(experiment, tmp_path, quick=True) == []
+    fp32, integers = costs.costs(experiment, tmp_path, quick=True, rounds=1)
+    assert fp32.weight_bytes == 4 * integers.weight_bytes > 0
+    assert fp32.nanojoules > 8 * integers.nanojoules > 0
+    assert min(fp32.training, fp32.inference, integers.training, integers.inference) > 0
+    assert [line[0] for line in costs.table([fp32, integers])] == ["fp32", "int"]
+    assert all(len(line) == len(costs.HEADER) for line in costs.table([fp32, integers]))
