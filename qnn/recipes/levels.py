@@ -220,7 +220,7 @@ def nbq(
     if form != "ste" and width < 8:  # reconstructed weights lie between the levels
         exponent, width = -6, 8
     stairs = None if staircase is None else Staircase(staircase, "nearest", slope)
-    return _integer(name, _NBQ, a, g, rule, Format(width, exponent=exponent), stairs, exempt)
+    return _integer(name, _NBQ, a, g, rule, Format(width, exponent=exponent), stairs, exempt, scaled=False)
 
 
 def ternary(a: int = 8, g: int = 8, *, scaled: bool = True, exempt: str = "none") -> Recipe:
@@ -242,7 +242,7 @@ def ternary(a: int = 8, g: int = 8, *, scaled: bool = True, exempt: str = "none"
     """
     name = _name("ternary", {"a": a, "g": g}, {"scaled": (scaled, True), "exempt": (exempt, "none")})
     weight = Format(8) if scaled else Format(2, exponent=0)
-    return _integer(name, _TERNARY, a, g, TernaryRule(None, scaled), weight, None, exempt)
+    return _integer(name, _TERNARY, a, g, TernaryRule(None, scaled), weight, None, exempt, scaled)
 
 
 def deepshift(b: int = 5, a: int = 8, g: int = 8, *, exempt: str = "none") -> Recipe:
@@ -291,9 +291,17 @@ def logquant(b: int = 4, a: int = 8, g: int = 8, *, exempt: str = "none") -> Rec
 
 
 def _integer(
-    name: str, source: str, a: int, g: int, rule: WeightRule, weight: Format, stairs: Staircase | None, exempt: str
+    name: str,
+    source: str,
+    a: int,
+    g: int,
+    rule: WeightRule,
+    weight: Format,
+    stairs: Staircase | None,
+    exempt: str,
+    scaled: bool = True,
 ) -> Recipe:
-    """The recipe: everything as in ``dfp`` but the weights, and the layers that are exempt."""
+    """The recipe: as in ``dfp`` but the weights, the exempt layers, and normalised outputs of levels without a scale."""
     if exempt not in ("none", "first", "last", "both"):
         raise ValueError(f"got exempt={exempt!r}; allowed are none, first, last and both")
     base = dfp(8, a, g)
@@ -312,6 +320,7 @@ def _integer(
         last=base if exempt in ("last", "both") else None,
         factor=base.weight,
         staircase=stairs,
+        normalize_last=not scaled and exempt not in ("last", "both"),  # clause WGT-12
     )
 
 
