@@ -83,6 +83,10 @@ class LevelRule(WeightRule):
     def shifts(self) -> bool:
         return True
 
+    @property
+    def keeps_scale(self) -> bool:
+        return self.bits > 1 and not self.relative
+
     def __str__(self) -> str:
         where = "" if self.bits == 1 else f", thresholds {self.thresholds}{' of max' if self.relative else ''}"
         share = "" if self.form == "ste" else f", alpha {self.alpha}"
@@ -122,6 +126,10 @@ class TernaryRule(WeightRule):
     @property
     def shifts(self) -> bool:
         return not self.scaled
+
+    @property
+    def keeps_scale(self) -> bool:
+        return self.scaled
 
     def __str__(self) -> str:
         return f"ternary, {'scaled' if self.scaled else '+-1'}"
@@ -193,8 +201,9 @@ def nbq(
 
     Notes
     -----
-    Batch normalisation, biases and gradients are as in ``dfp``. Master weights are clipped to -1 .. 1.
-    Bit-exactness: clauses WGT-1 to WGT-7, WGT-10, and those of ``dfp``.
+    Batch normalisation, biases and gradients are as in ``dfp``. Master weights are clipped to -1 .. 1. Levels of
+    relative thresholds, and signs, have no scale: models normalise the outputs of such a last layer.
+    Bit-exactness: clauses WGT-1 to WGT-7, WGT-10, WGT-12, and those of ``dfp``.
     """
     chosen = thresholds if thresholds is not None else _DEFAULT_THRESHOLDS.get(n, "nearest")
     if isinstance(chosen, (int, float)):  # one number, for n = 2
@@ -220,7 +229,7 @@ def nbq(
     if form != "ste" and width < 8:  # reconstructed weights lie between the levels
         exponent, width = -6, 8
     stairs = None if staircase is None else Staircase(staircase, "nearest", slope)
-    return _integer(name, _NBQ, a, g, rule, Format(width, exponent=exponent), stairs, exempt, scaled=False)
+    return _integer(name, _NBQ, a, g, rule, Format(width, exponent=exponent), stairs, exempt)
 
 
 def ternary(a: int = 8, g: int = 8, *, scaled: bool = True, exempt: str = "none") -> Recipe:
@@ -232,17 +241,17 @@ def ternary(a: int = 8, g: int = 8, *, scaled: bool = True, exempt: str = "none"
         Bits of activations and gradients.
     scaled : bool
         s is the mean magnitude of the weights that are kept, rounded to 8 bits at an exponent that follows the data;
-        False: s = 1, and batch normalisation takes the scale.
+        False: s = 1, and batch normalisation takes the scale, of the outputs too.
     exempt : {"none", "first", "last", "both"}
         Layers that keep 8-bit weights.
 
     Notes
     -----
-    Bit-exactness: clause WGT-9 and those of ``dfp``.
+    Bit-exactness: clauses WGT-9, WGT-12 and those of ``dfp``.
     """
     name = _name("ternary", {"a": a, "g": g}, {"scaled": (scaled, True), "exempt": (exempt, "none")})
     weight = Format(8) if scaled else Format(2, exponent=0)
-    return _integer(name, _TERNARY, a, g, TernaryRule(None, scaled), weight, None, exempt, scaled)
+    return _integer(name, _TERNARY, a, g, TernaryRule(None, scaled), weight, None, exempt)
 
 
 def deepshift(b: int = 5, a: int = 8, g: int = 8, *, exempt: str = "none") -> Recipe:
@@ -291,15 +300,7 @@ def logquant(b: int = 4, a: int = 8, g: int = 8, *, exempt: str = "none") -> Rec
 
 
 def _integer(
-    name: str,
-    source: str,
-    a: int,
-    g: int,
-    rule: WeightRule,
-    weight: Format,
-    stairs: Staircase | None,
-    exempt: str,
-    scaled: bool = True,
+    name: str, source: str, a: int, g: int, rule: WeightRule, weight: Format, stairs: Staircase | None, exempt: str
 ) -> Recipe:
     """The recipe: as in ``dfp`` but the weights, the exempt layers, and normalised outputs of levels without a scale."""
     if exempt not in ("none", "first", "last", "both"):
@@ -320,7 +321,7 @@ def _integer(
         last=base if exempt in ("last", "both") else None,
         factor=base.weight,
         staircase=stairs,
-        normalize_last=not scaled and exempt not in ("last", "both"),  # clause WGT-12
+        normalize_last=not rule.keeps_scale and exempt not in ("last", "both"),
     )
 
 

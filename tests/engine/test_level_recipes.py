@@ -213,6 +213,32 @@ def test_the_staircase_layer(bits: int, slope: str) -> None:
         layer(qnn.Tensor([1.0]))
 
 
+# --- levels without a scale ---
+NO_SCALE = ["nbq(n=1)", "nbq(n=3)", "nbq(n=1, relative=False)", "nbq(form=ste)", "ternary(scaled=False)"]
+SCALE = ["nbq(n=3, relative=False)", "logquant", "deepshift", "ternary", "dfp8"]
+
+
+@pytest.mark.clause("WGT-12")
+@pytest.mark.parametrize("text", NO_SCALE + SCALE)
+def test_levels_without_a_scale_are_normalised_in_every_layer(text: str) -> None:
+    made: dict[str, Any] = {"classes": 10, "mean": (0.3,), "std": (0.4,), "seed": 1}
+    model = qnn.models.build("digits-cnn", recipe=text, input_shape=(8, 8, 1), **made)
+    assert isinstance(model.net[len(model.net) - 1], nn.BatchNorm if text in NO_SCALE else nn.Linear)
+    for name in ("mlp", "lenet5"):
+        if text in SCALE:
+            qnn.models.build(name, recipe=text, input_shape=(28, 28, 1), **made)
+            continue
+        with pytest.raises(ValueError, match="without a scale.*take "):
+            qnn.models.build(name, recipe=text, input_shape=(28, 28, 1), **made)
+
+
+@pytest.mark.clause("WGT-12")
+@pytest.mark.parametrize("exempt", ["last", "both"])
+def test_an_exempt_last_layer_needs_none(exempt: str) -> None:
+    assert recipes.nbq(exempt="first").normalize_last
+    assert not recipes.nbq(exempt=exempt).normalize_last
+
+
 # --- training and inference ---
 @pytest.fixture(scope="module")
 def digits() -> tuple[Any, Any]:
