@@ -302,7 +302,7 @@ def logquant(b: int = 4, a: int = 8, g: int = 8, *, exempt: str = "none") -> Rec
 def _integer(
     name: str, source: str, a: int, g: int, rule: WeightRule, weight: Format, stairs: Staircase | None, exempt: str
 ) -> Recipe:
-    """The recipe: as in ``dfp`` but the weights, the exempt layers, and normalised outputs of levels without a scale."""
+    """The recipe: as in ``dfp`` but the weights, the exempt layers, and the outputs of levels without a scale."""
     if exempt not in ("none", "first", "last", "both"):
         raise ValueError(f"got exempt={exempt!r}; allowed are none, first, last and both")
     base = dfp(8, a, g)

@@ -228,7 +228,7 @@ def test_levels_without_a_scale_are_normalised_in_every_layer(text: str) -> None
         if text in SCALE:
             qnn.models.build(name, recipe=text, input_shape=(28, 28, 1), **made)
             continue
-        with pytest.raises(ValueError, match="without a scale.*take "):
+        with pytest.raises(ValueError, match=r"without a scale.*take "):
             qnn.models.build(name, recipe=text, input_shape=(28, 28, 1), **made)
 
 

@@ -36,7 +36,9 @@ def test_masters_and_statistics_go_over_and_exponents_stay() -> None:
     assert {p.limit for p in small.parameters()} == {None, 1.0}
     np.testing.assert_array_equal(small.net[2].normalize.running_mean, np.arange(16))
     assert {name: site.state().tolist() for name, site in small.named_sites()} == exponents
-    assert dict(full.named_parameters()).keys() < dict(small.named_parameters()).keys(), "outputs of levels are normalised"
+    assert dict(full.named_parameters()).keys() < dict(small.named_parameters()).keys(), (
+        "outputs of levels are normalised"
+    )
     again = net("nbq")
     nn.transfer(small.state_dict(), again)
     np.testing.assert_array_equal(again.net[1].weight.numpy(), small.net[1].weight.numpy())
