@@ -194,8 +194,8 @@ def nbq(
         Thresholds are shares of each layer's largest magnitude, as in the code.
     staircase : int, optional
         Activations of 1 to 5 bits of levels instead of relu.
-    slope : {"printed", "derived"}
-        Reading of the staircase's lambda.
+    slope : {"printed", "derived", "straight"}
+        Reading of the staircase's lambda; "straight" is 1.
     exempt : {"none", "first", "last", "both"}
         Layers that keep 8-bit weights; T-BQ quantises all, the AlexNet code spares the last.
 
@@ -275,7 +275,7 @@ def deepshift(b: int = 5, a: int = 8, g: int = 8, *, exempt: str = "none") -> Re
     return _integer(name, _DEEPSHIFT, a, g, DeepShiftRule(None, b), Format(width, exponent=exponent), None, exempt)
 
 
-def logquant(b: int = 4, a: int = 8, g: int = 8, *, exempt: str = "none") -> Recipe:
+def logquant(b: int = 4, a: int = 8, g: int = 8, *, staircase: int | None = None, exempt: str = "none") -> Recipe:
     """LogQuant: the nearest power of two in the logarithm, of the levels of b bits; straight-through gradient.
 
     Parameters
@@ -284,6 +284,9 @@ def logquant(b: int = 4, a: int = 8, g: int = 8, *, exempt: str = "none") -> Rec
         Bits of a weight, 2 to 5. Weights nearer to 2**-r than to the smallest level 2**-(r-1) become 0.
     a, g : int
         Bits of activations and gradients.
+    staircase : int, optional
+        LogQuant of activations too, to levels of 2 to 5 bits instead of relu; straight-through where they are in
+        -1 .. 1.
     exempt : {"none", "first", "last", "both"}
         Layers that keep 8-bit weights.
 
@@ -291,12 +294,16 @@ def logquant(b: int = 4, a: int = 8, g: int = 8, *, exempt: str = "none") -> Rec
     -----
     LogQuant clips AP2 to a range of scales and keeps 0; here the range is that of b-bit codes, and what lies below it
     becomes 0. The levels of ``nbq(form="ste", thresholds="log", relative=False)``.
-    Bit-exactness: clauses WGT-1 and WGT-2 and those of ``dfp``.
+    Bit-exactness: clauses WGT-1, WGT-2 and WGT-13, and those of ``dfp``.
     """
-    name = _name("logquant", {"b": b, "a": a, "g": g}, {"exempt": (exempt, "none")})
+    options: dict[str, tuple[Any, Any]] = {"staircase": (staircase, None), "exempt": (exempt, "none")}
+    name = _name("logquant", {"b": b, "a": a, "g": g}, options)
+    if staircase is not None:
+        _at_least_two("staircase", staircase)
+    stairs = None if staircase is None else Staircase(staircase, "log", "straight")
     exponent, width = _at_least_two("b", b)
     rule = LevelRule(1.0, b, "log", False, "ste")
-    return _integer(name, _LOGQUANT, a, g, rule, Format(width, exponent=exponent), None, exempt)
+    return _integer(name, _LOGQUANT, a, g, rule, Format(width, exponent=exponent), stairs, exempt)
 
 
 def _integer(
@@ -327,7 +334,7 @@ def _integer(
 
 def _at_least_two(key: str, bits: Any) -> tuple[int, int]:
     if not (isinstance(bits, int) and 2 <= bits <= 5):
-        raise ValueError(f"got {key}={bits!r}; allowed are 2, 3, 4 and 5: bits of one power-of-two weight")
+        raise ValueError(f"got {key}={bits!r}; allowed are 2, 3, 4 and 5: bits of one power of two")
     return level_format(bits)
 
 
