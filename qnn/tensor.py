@@ -302,8 +302,9 @@ class Parameter(Tensor):
     ``initial`` is the bound of uniform values while they wait to be drawn by :func:`qnn.nn.initialize`; setting
     ``data`` clears it.
     ``rule`` turns the gradient of the weights that multiplied into that of this array, where they differ; ``limit`` is
-    where optimisers clip the array after each step, and ``rate`` a factor of its learning rate. ``update`` is the rule
-    that moves it instead of an optimiser; ``exact_grad`` is the gradient that it gets, never converted to float32.
+    where optimisers clip the array after each step, and ``rate`` a factor of its learning rate. ``kept`` says by
+    element what is not pruned: optimisers set the others to 0 (clause UPD-5). ``update`` is the rule that moves it
+    instead of an optimiser; ``exact_grad`` is the gradient that it gets, never converted to float32.
     """
 
     def __init__(self, data: Any, *, decay: bool = True, name: str = "", initial: float | None = None) -> None:
@@ -315,6 +316,7 @@ class Parameter(Tensor):
         self.rule: GradientRule | None = None
         self.limit: float | None = None
         self.rate = 1.0
+        self.kept: NDArray[np.bool_] | None = None
         self.update: Update | None = None
 
     @property

@@ -40,6 +40,11 @@ class WeightRule:
         """Whether every weight in evaluation is 0 or plus or minus a power of two."""
         return False
 
+    @property
+    def keeps_scale(self) -> bool:
+        """Whether levels are near the masters; else a normalisation must follow each layer (clause WGT-12)."""
+        return True
+
     def __str__(self) -> str:
         return "masters"
 

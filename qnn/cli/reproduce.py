@@ -68,6 +68,36 @@ def run_(name: str, quick: bool, rows: tuple[str, ...], seeds: tuple[int, ...], 
         raise RunError("; ".join(failed))
 
 
+@command.command("check")
+@click.argument("name")
+@quick_option
+@click.option("--row", "rows", multiple=True, metavar="ROW", help="Only this row; may come several times.")
+@root_option
+def check_(name: str, quick: bool, rows: tuple[str, ...], runs: Path) -> None:
+    """Compare the ways to multiply: the whole test set through the layers and each frozen form, bit for bit.
+
+    Takes the finished integer runs in --runs; each gets a products.json.
+    """
+    from qnn import recipes, reproduce
+    from qnn.errors import RunError
+    from qnn.reproduce.records import RESULT, folder_of
+
+    experiment = reproduce.load(name)
+    chosen = [experiment.row(row) for row in rows] or list(experiment.rows)
+    lines = []
+    for row in chosen:
+        for seed in experiment.all_seeds(quick=quick):
+            folder = folder_of(runs, experiment, row, seed, quick=quick)
+            if (folder / RESULT).exists() and recipes.parse(row.recipe).is_integer:
+                found = reproduce.check(folder)
+                lines.append([row.name, str(seed), f"{found.images:,}", ", ".join(found.ways), percent(found.accuracy)])
+    if not lines:
+        raise RunError(
+            f"got no finished integer run of {name} in {runs}; it takes one at least: qnn reproduce run {name}"
+        )
+    print_grid(["row", "seed", "images", "equal bits from", "accuracy"], lines, numeric=[1, 2, 4])
+
+
 @command.command("table")
 @click.argument("names", nargs=-1)
 @quick_option

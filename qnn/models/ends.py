@@ -12,12 +12,18 @@ def closing(classes: int, recipe: Recipe) -> list[nn.Module]:
 
 
 def without_normalization(recipe: Recipe, model: str, instead: str) -> None:
-    """Refuse a recipe whose activations need normalised input, for a model that has none.
+    """Refuse a recipe whose activations need normalised input, or its weights normalised products (clause WGT-12), for
+    a model that has none.
 
     Raises
     ------
     ValueError
     """
+    if recipe.rule is not None and not recipe.rule.keeps_scale:
+        raise ValueError(
+            f"got recipe {recipe.name!r} for {model}, which does not normalise; its weights are levels without a scale "
+            f"({recipe.rule}) and need that: take {instead}"
+        )
     if recipe.activation_layer not in ("relu", "hardtanh"):
         raise ValueError(
             f"got recipe {recipe.name!r} for {model}, which does not normalise; its activations "

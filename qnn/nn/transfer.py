@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qnn.errors import CheckpointError
 from qnn.nn.module import Module
+from qnn.nn.running import Scaled
 from qnn.numerics import clip
 
 
@@ -22,7 +23,8 @@ def transfer(source: Module | Mapping[str, NDArray[Any]], target: Module) -> Non
         What ``state_dict()`` gives. Parameters and buffers are taken; exponents are not: they belong to formats that
         the target may not have, and its own come from its first data.
     target : Module
-        Of the same layers. Parameters with a limit are clipped to it.
+        Of the same layers; a normalisation that it has alone, as after a last layer of levels, stays as it is.
+        Parameters with a limit are clipped to it.
 
     Raises
     ------
@@ -45,6 +47,10 @@ def transfer(source: Module | Mapping[str, NDArray[Any]], target: Module) -> Non
     arrays = {name: np.asarray(value) for name, value in state.items() if not name.endswith(".exponent")}
     parameters = dict(target.named_parameters())
     own = {name: np.asarray(p.data) for name, p in parameters.items()} | dict(target.named_buffers())
+    for path, module in target.named_modules():
+        entries = {name for name in own if name.startswith(f"{path}.")} if isinstance(module, Scaled) else set()
+        if not entries & arrays.keys():
+            own = {name: value for name, value in own.items() if name not in entries}
     different = sorted(arrays.keys() ^ own.keys())
     if different:
         raise CheckpointError(
@@ -59,11 +65,14 @@ def transfer(source: Module | Mapping[str, NDArray[Any]], target: Module) -> Non
                 "the other recipe"
             )
     made = {name: np.array(arrays[name], np.float32) for name in own}
-    for name, parameter in parameters.items():
-        parameter.data = made[name] if parameter.limit is None else clip(made[name], parameter.limit)
+    for name in made.keys() & parameters.keys():
+        limit = parameters[name].limit
+        parameters[name].data = made[name] if limit is None else clip(made[name], limit)
     for prefix, module in target.named_modules():
         for key in module._buffers:
-            setattr(module, key, made[f"{prefix}.{key}" if prefix else key])
+            name = f"{prefix}.{key}" if prefix else key
+            if name in made:
+                setattr(module, key, made[name])
 
 
 __all__ = ["transfer"]

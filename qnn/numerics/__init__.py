@@ -113,7 +113,7 @@ from .shift_norm import (
     shift_bn_mean,
     shift_bn_statistics,
 )
-from .update import adam, clip, sgd, shift_adamax
+from .update import adam, clip, keep, sgd, shift_adamax
 from .wage import relu_clip_grad, sum_of_squares, wage_layer, wage_limit, wage_masters, wage_update, wage_weights
 
 __all__ = [
@@ -190,6 +190,7 @@ __all__ = [
     "integer_cross_entropy",
     "integer_update",
     "kaiming_bound",
+    "keep",
     "level_format",
     "level_thresholds",
     "lfsr16",

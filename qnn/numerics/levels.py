@@ -259,15 +259,19 @@ def staircase(q: NDArray[Any], exponent: int, bits: int, thresholds: str | Seque
 def staircase_slope(bits: int, reading: str = "printed") -> tuple[int, int]:
     """lambda of the staircase's gradient as ``numerator * 2**exponent``.
 
-    "printed": ``2 * sum 4**-i``, "derived": ``2 * sum 2**-i``, both over the level magnitudes ``2**-i``, i = 0..r-1.
+    "printed": ``2 * sum 4**-i``, "derived": ``2 * sum 2**-i``, both over the level magnitudes ``2**-i``, i = 0..r-1;
+    "straight": 1, the straight-through estimator of LogQuant.
 
     Notes
     -----
-    Source: n-BQ-NN paper, equations 31 to 34 as printed, and what 28 to 30 give. Bit-exactness: clause WGT-10.
+    Source: n-BQ-NN paper, equations 31 to 34 as printed, and what 28 to 30 give. Bit-exactness: clauses WGT-10 and
+    WGT-13.
     """
     last = -level_format(bits)[0]
-    if reading not in ("printed", "derived"):
-        raise ValueError(f"got the reading {reading!r} of lambda; allowed are 'printed' and 'derived'")
+    if reading not in ("printed", "derived", "straight"):
+        raise ValueError(f"got the reading {reading!r} of lambda; allowed are 'printed', 'derived' and 'straight'")
+    if reading == "straight":
+        return 1, 0
     step = 2 if reading == "printed" else 1
     return sum(1 << (step * i) for i in range(last + 1)), 1 - step * last
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .elementary import power64
 from .float32 import Float32
@@ -193,6 +194,21 @@ def clip(w: Float32, limit: float) -> Float32:
     if not (np.isfinite(bound) and bound > 0):
         raise ValueError(f"got limit {limit} for clip; it must be positive and finite; the papers take 1")
     return np.clip(w, -bound, bound)
+
+
+def keep(w: Float32, kept: NDArray[np.bool_]) -> Float32:
+    """``w`` where ``kept``, else +0: what an update leaves of pruned weights.
+
+    Notes
+    -----
+    Bit-exactness: clause UPD-5; nothing may vary.
+    """
+    if kept.shape != w.shape or kept.dtype != np.bool_:
+        raise ValueError(
+            f"got {kept.dtype} of shape {kept.shape} for weights of shape {w.shape}; allowed is one bool for each: "
+            "make it anew from the weights"
+        )
+    return np.where(kept, w, np.float32(0))
 
 
 def _check(name: str, w: Float32, *others: Float32) -> None:

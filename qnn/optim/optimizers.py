@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qnn import _kernels
 from qnn.errors import CheckpointError
-from qnn.numerics import clip, shift_adamax
+from qnn.numerics import clip, keep, shift_adamax
 from qnn.tensor import Parameter
 
 Float32 = NDArray[np.float32]
@@ -74,8 +74,9 @@ class Optimizer:
                 raise type(error)(f"parameter '{name}': {error}") from error
             made.append((name, weight, tuple(new)))
         for name, weight, state in made:
-            limit = self.parameters[name].limit
-            self.parameters[name].data = weight if limit is None else clip(weight, limit)
+            parameter = self.parameters[name]
+            weight = weight if parameter.limit is None else clip(weight, parameter.limit)
+            parameter.data = weight if parameter.kept is None else keep(weight, parameter.kept)
             for slot, array in zip(self.slots, state, strict=True):
                 self._state[slot][name] = array
         self._count()

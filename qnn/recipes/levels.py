@@ -83,6 +83,10 @@ class LevelRule(WeightRule):
     def shifts(self) -> bool:
         return True
 
+    @property
+    def keeps_scale(self) -> bool:
+        return self.bits > 1 and not self.relative
+
     def __str__(self) -> str:
         where = "" if self.bits == 1 else f", thresholds {self.thresholds}{' of max' if self.relative else ''}"
         share = "" if self.form == "ste" else f", alpha {self.alpha}"
@@ -122,6 +126,10 @@ class TernaryRule(WeightRule):
     @property
     def shifts(self) -> bool:
         return not self.scaled
+
+    @property
+    def keeps_scale(self) -> bool:
+        return self.scaled
 
     def __str__(self) -> str:
         return f"ternary, {'scaled' if self.scaled else '+-1'}"
@@ -186,15 +194,16 @@ def nbq(
         Thresholds are shares of each layer's largest magnitude, as in the code.
     staircase : int, optional
         Activations of 1 to 5 bits of levels instead of relu.
-    slope : {"printed", "derived"}
-        Reading of the staircase's lambda.
+    slope : {"printed", "derived", "straight"}
+        Reading of the staircase's lambda; "straight" is 1.
     exempt : {"none", "first", "last", "both"}
         Layers that keep 8-bit weights; T-BQ quantises all, the AlexNet code spares the last.
 
     Notes
     -----
-    Batch normalisation, biases and gradients are as in ``dfp``. Master weights are clipped to -1 .. 1.
-    Bit-exactness: clauses WGT-1 to WGT-7, WGT-10, and those of ``dfp``.
+    Batch normalisation, biases and gradients are as in ``dfp``. Master weights are clipped to -1 .. 1. Levels of
+    relative thresholds, and signs, have no scale: models normalise the outputs of such a last layer.
+    Bit-exactness: clauses WGT-1 to WGT-7, WGT-10, WGT-12, and those of ``dfp``.
     """
     chosen = thresholds if thresholds is not None else _DEFAULT_THRESHOLDS.get(n, "nearest")
     if isinstance(chosen, (int, float)):  # one number, for n = 2
@@ -232,13 +241,13 @@ def ternary(a: int = 8, g: int = 8, *, scaled: bool = True, exempt: str = "none"
         Bits of activations and gradients.
     scaled : bool
         s is the mean magnitude of the weights that are kept, rounded to 8 bits at an exponent that follows the data;
-        False: s = 1, and batch normalisation takes the scale.
+        False: s = 1, and batch normalisation takes the scale, of the outputs too.
     exempt : {"none", "first", "last", "both"}
         Layers that keep 8-bit weights.
 
     Notes
     -----
-    Bit-exactness: clause WGT-9 and those of ``dfp``.
+    Bit-exactness: clauses WGT-9, WGT-12 and those of ``dfp``.
     """
     name = _name("ternary", {"a": a, "g": g}, {"scaled": (scaled, True), "exempt": (exempt, "none")})
     weight = Format(8) if scaled else Format(2, exponent=0)
@@ -266,7 +275,7 @@ def deepshift(b: int = 5, a: int = 8, g: int = 8, *, exempt: str = "none") -> Re
     return _integer(name, _DEEPSHIFT, a, g, DeepShiftRule(None, b), Format(width, exponent=exponent), None, exempt)
 
 
-def logquant(b: int = 4, a: int = 8, g: int = 8, *, exempt: str = "none") -> Recipe:
+def logquant(b: int = 4, a: int = 8, g: int = 8, *, staircase: int | None = None, exempt: str = "none") -> Recipe:
     """LogQuant: the nearest power of two in the logarithm, of the levels of b bits; straight-through gradient.
 
     Parameters
@@ -275,6 +284,9 @@ def logquant(b: int = 4, a: int = 8, g: int = 8, *, exempt: str = "none") -> Rec
         Bits of a weight, 2 to 5. Weights nearer to 2**-r than to the smallest level 2**-(r-1) become 0.
     a, g : int
         Bits of activations and gradients.
+    staircase : int, optional
+        LogQuant of activations too, to levels of 2 to 5 bits instead of relu; straight-through where they are in
+        -1 .. 1.
     exempt : {"none", "first", "last", "both"}
         Layers that keep 8-bit weights.
 
@@ -282,18 +294,22 @@ def logquant(b: int = 4, a: int = 8, g: int = 8, *, exempt: str = "none") -> Rec
     -----
     LogQuant clips AP2 to a range of scales and keeps 0; here the range is that of b-bit codes, and what lies below it
     becomes 0. The levels of ``nbq(form="ste", thresholds="log", relative=False)``.
-    Bit-exactness: clauses WGT-1 and WGT-2 and those of ``dfp``.
+    Bit-exactness: clauses WGT-1, WGT-2 and WGT-13, and those of ``dfp``.
     """
-    name = _name("logquant", {"b": b, "a": a, "g": g}, {"exempt": (exempt, "none")})
+    options: dict[str, tuple[Any, Any]] = {"staircase": (staircase, None), "exempt": (exempt, "none")}
+    name = _name("logquant", {"b": b, "a": a, "g": g}, options)
+    if staircase is not None:
+        _at_least_two("staircase", staircase)
+    stairs = None if staircase is None else Staircase(staircase, "log", "straight")
     exponent, width = _at_least_two("b", b)
     rule = LevelRule(1.0, b, "log", False, "ste")
-    return _integer(name, _LOGQUANT, a, g, rule, Format(width, exponent=exponent), None, exempt)
+    return _integer(name, _LOGQUANT, a, g, rule, Format(width, exponent=exponent), stairs, exempt)
 
 
 def _integer(
     name: str, source: str, a: int, g: int, rule: WeightRule, weight: Format, stairs: Staircase | None, exempt: str
 ) -> Recipe:
-    """The recipe: everything as in ``dfp`` but the weights, and the layers that are exempt."""
+    """The recipe: as in ``dfp`` but the weights, the exempt layers, and the outputs of levels without a scale."""
     if exempt not in ("none", "first", "last", "both"):
         raise ValueError(f"got exempt={exempt!r}; allowed are none, first, last and both")
     base = dfp(8, a, g)
@@ -312,12 +328,13 @@ def _integer(
         last=base if exempt in ("last", "both") else None,
         factor=base.weight,
         staircase=stairs,
+        normalize_last=not rule.keeps_scale and exempt not in ("last", "both"),
     )
 
 
 def _at_least_two(key: str, bits: Any) -> tuple[int, int]:
     if not (isinstance(bits, int) and 2 <= bits <= 5):
-        raise ValueError(f"got {key}={bits!r}; allowed are 2, 3, 4 and 5: bits of one power-of-two weight")
+        raise ValueError(f"got {key}={bits!r}; allowed are 2, 3, 4 and 5: bits of one power of two")
     return level_format(bits)
 
 

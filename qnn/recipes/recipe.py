@@ -24,8 +24,8 @@ class Staircase:
         1 to 5, as for weights.
     thresholds : str or tuple of float
         As :func:`qnn.numerics.level_thresholds` takes them; they are absolute.
-    slope : {"printed", "derived"}
-        Reading of the gradient's lambda: the n-BQ-NN paper prints another sum than its derivation gives.
+    slope : {"printed", "derived", "straight"}
+        Reading of the gradient's lambda: the n-BQ-NN paper prints another sum than its derivation gives; 1 for LogQuant.
     """
 
     bits: int = 1

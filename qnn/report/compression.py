@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.nn import Conv2d, Linear, Module
-from qnn.numerics import DFP, exact_sum, quantize
+from qnn.numerics import DFP, exact_sum, keep, quantize
 
 INDEX_BITS = 4
 """Bits of the distance to the next weight that is not 0, in sparse storage; longer gaps take entries of weight 0."""
@@ -87,7 +87,10 @@ def total(sizes: list[LayerSize]) -> LayerSize:
 
 
 def prune(model: Module, share: float) -> None:
-    """Set the smallest master weights of each layer with weights to 0, which then is their level.
+    """Set the smallest master weights of each layer with weights to 0, which then is their level, and keep them there.
+
+    Training may go on: optimisers leave pruned weights at 0 (clause UPD-5) until the model is pruned anew; a share of 0
+    lets all of them train. Checkpoints do not hold what is pruned.
 
     Parameters
     ----------
@@ -99,19 +102,25 @@ def prune(model: Module, share: float) -> None:
     Raises
     ------
     ValueError
-        If the share is out of range, or a layer's rule has no level 0 (1 bit).
+        If the share is out of range, a layer's rule has no level 0 (1 bit), or it moves its weights by itself.
     """
     if not 0.0 <= share < 1.0:
         raise ValueError(f"got share = {share} to prune; allowed is 0 <= share < 1")
     chosen = [layer for _, layer in _weighted(model)]
     for layer in chosen:
+        if layer.weight.update is not None:
+            raise ValueError(
+                f"got a layer whose weights move by a rule of its own ({layer.recipe.name}), which would not keep them "
+                "at 0; allowed are recipes with an optimiser: take another"
+            )
         if layer.rule is not None and layer.rule.rule.inference(np.zeros(1, np.float32)).any():
             raise ValueError(f"got a layer whose weights have no level 0 ({layer.rule.rule}); prune needs n of 2 to 5")
     for layer in chosen:
-        values = np.asarray(layer.weight.data).copy()
+        values = np.asarray(layer.weight.data)
         order = np.argsort(np.abs(values).ravel(), kind="stable")
-        values.ravel()[order[: math.floor(share * values.size)]] = 0
-        layer.weight.data = values
+        kept = np.ones(values.shape, bool)
+        kept.ravel()[order[: math.floor(share * values.size)]] = False
+        layer.weight.data, layer.weight.kept = keep(values, kept), kept
 
 
 def moments(model: Module) -> list[Moments]:

@@ -41,3 +41,17 @@ def test_experiments_are_listed_and_tabulated(invoke: Callable[..., Any], tmp_pa
     wrong = invoke("reproduce", "run", "nothing")
     assert wrong.exit_code == 2
     assert "known are" in wrong.stderr
+
+
+def test_ways_are_checked_where_runs_are(invoke: Callable[..., Any], tmp_path: Path) -> None:
+    none = invoke("reproduce", "check", "nbq-mnist", "--quick", "--runs", str(tmp_path))
+    assert none.exit_code == 1
+    assert "qnn reproduce run nbq-mnist" in none.stderr
+    experiment = reproduce.load("nbq-mnist")
+    folder = reproduce.records.folder_of(tmp_path, experiment, experiment.row("n3"), 1, quick=True)
+    line = ["--data", "digits", "--recipe", "nbq(n=3)", "--epochs", "1", "--train-limit", "32", "--out", str(folder)]
+    done = invoke("train", *line, "--json")
+    (folder / "result.json").write_text(done.stdout.splitlines()[-1], encoding="utf-8")
+    shown = invoke("reproduce", "check", "nbq-mnist", "--quick", "--row", "n3", "--runs", str(tmp_path))
+    assert shown.exit_code == 0
+    assert "layers, multiply, shift" in shown.stdout

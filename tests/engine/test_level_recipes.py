@@ -44,6 +44,7 @@ ALL = [
     "deepshift",
     "deepshift(b=3)",
     "logquant",
+    "logquant(b=3, staircase=4)",
 ]
 
 
@@ -102,6 +103,7 @@ def test_every_choice_reads_back(n, a, form, alpha, thresholds, relative, stairc
         ("ternary(exempt=all)", "none, first, last and both"),
         ("deepshift(b=1)", "2, 3, 4 and 5"),
         ("logquant(b=6)", "2, 3, 4 and 5"),
+        ("logquant(staircase=1)", "2, 3, 4 and 5"),
         ("nbq(thresholds=(0.1, 'x', 0.3))", "numbers in brackets"),
     ],
 )
@@ -187,7 +189,7 @@ def test_in_the_last_epoch_weights_are_levels_and_stay() -> None:
 
 
 @pytest.mark.clause("WGT-10")
-@pytest.mark.parametrize("slope", ["printed", "derived"])
+@pytest.mark.parametrize("slope", ["printed", "derived", "straight"])
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5])
 def test_the_staircase_layer(bits: int, slope: str) -> None:
     recipe = recipes.nbq(3, staircase=bits, slope=slope)
@@ -203,6 +205,7 @@ def test_the_staircase_layer(bits: int, slope: str) -> None:
     y.backward(DFP(g, -4, 8))
     assert isinstance(x.grad, DFP)
     factor = 2 * sum((4 if slope == "printed" else 2) ** -i for i in range(1 if bits == 1 else pow2_levels(bits)))
+    factor = 1 if slope == "straight" else factor
     exact = np.where(np.abs(codes.astype(int)) <= 32, g.astype(int), 0)
     scale = 2**30  # lambda is a multiple of 2**-27
     want, _ = requantize(exact * int(factor * scale), -34, Target(x.grad.exponent, 8, qnn.NEAREST_EVEN))
@@ -211,6 +214,32 @@ def test_the_staircase_layer(bits: int, slope: str) -> None:
         nn.StaircaseActivation(recipes.dfp8())
     with pytest.raises(TypeError, match="float32"):
         layer(qnn.Tensor([1.0]))
+
+
+# --- levels without a scale ---
+NO_SCALE = ["nbq(n=1)", "nbq(n=3)", "nbq(n=1, relative=False)", "nbq(form=ste)", "ternary(scaled=False)"]
+SCALE = ["nbq(n=3, relative=False)", "logquant", "deepshift", "ternary", "dfp8"]
+
+
+@pytest.mark.clause("WGT-12")
+@pytest.mark.parametrize("text", NO_SCALE + SCALE)
+def test_levels_without_a_scale_are_normalised_in_every_layer(text: str) -> None:
+    made: dict[str, Any] = {"classes": 10, "mean": (0.3,), "std": (0.4,), "seed": 1}
+    model = qnn.models.build("digits-cnn", recipe=text, input_shape=(8, 8, 1), **made)
+    assert isinstance(model.net[len(model.net) - 1], nn.BatchNorm if text in NO_SCALE else nn.Linear)
+    for name in ("mlp", "lenet5"):
+        if text in SCALE:
+            qnn.models.build(name, recipe=text, input_shape=(28, 28, 1), **made)
+            continue
+        with pytest.raises(ValueError, match=r"without a scale.*take "):
+            qnn.models.build(name, recipe=text, input_shape=(28, 28, 1), **made)
+
+
+@pytest.mark.clause("WGT-12")
+@pytest.mark.parametrize("exempt", ["last", "both"])
+def test_an_exempt_last_layer_needs_none(exempt: str) -> None:
+    assert recipes.nbq(exempt="first").normalize_last
+    assert not recipes.nbq(exempt=exempt).normalize_last
 
 
 # --- training and inference ---
@@ -267,7 +296,17 @@ def test_five_epochs_learn_and_shifts_repeat_the_multiply_on_all_test_images(
 
 
 @pytest.mark.clause("WGT-11")
-@pytest.mark.parametrize("recipe", ["nbq(n=3, a=16)", "nbq(n=5, a=16)", "nbq(n=2, a=6)", "nbq(exempt=last)", "ternary"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "nbq(n=3, a=16)",
+        "nbq(n=5, a=16)",
+        "nbq(n=2, a=6)",
+        "nbq(exempt=last)",
+        "logquant(b=3, staircase=4)",
+        "ternary",
+    ],
+)
 def test_shifts_on_every_path(recipe: str, digits: tuple[Any, Any]) -> None:
     model = trained(recipe, digits, epochs=1, train_limit=64, batch_size=16)
     images = digits[1].images[:24]

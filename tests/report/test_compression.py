@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 import qnn
 from qnn import nn
+from qnn.numerics import keep
 from qnn.report.compression import INDEX_BITS, _size, huffman_lengths, layer_sizes, moments, prune, total
 
 
@@ -92,8 +94,46 @@ def test_pruning_makes_zeros_and_saves_bits() -> None:
             prune(model, wrong)
     with pytest.raises(ValueError, match="no level 0"):
         prune(net("nbq(n=1)"), 0.5)
+    with pytest.raises(ValueError, match="rule of its own"):
+        prune(net("niti"), 0.5)
     with pytest.raises(ValueError, match="float32"):
         layer_sizes(net("fp32"))
+
+
+@pytest.mark.clause("UPD-5")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamax"])
+@pytest.mark.parametrize("recipe", ["nbq", "ternary", "dfp8", "fp32"])
+def test_pruned_weights_stay_at_0_while_the_others_train(recipe: str, optimizer: str) -> None:
+    from qnn.training import TrainConfig
+    from qnn.training.trainer import Trainer
+
+    settings = {"train_limit": 32, "batch_size": 16, "epochs": 2, "optimizer": optimizer, "lr": 0.01}
+    trainer = Trainer(TrainConfig(recipe=recipe, **settings), qnn.data.load("digits", split="train"))
+    steps = trainer.steps()
+    next(steps)
+    prune(trainer.model, 0.75)
+    layers = [m for m in trainer.model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    before = [np.asarray(layer.weight.data) for layer in layers]
+    next(steps)
+    for layer, old in zip(layers, before, strict=True):
+        new, kept = np.asarray(layer.weight.data), layer.weight.kept
+        assert kept is not None
+        assert not new[~kept].any()
+        assert kept.sum() == new.size - math.floor(0.75 * new.size)
+        assert (new[kept] != old[kept]).any()
+    prune(trainer.model, 0.0)
+    next(steps)
+    assert any(np.asarray(layer.weight.data)[old == 0].any() for layer, old in zip(layers, before, strict=True))
+
+
+@given(hnp.arrays(np.float32, st.integers(0, 20), elements=st.floats(-2, 2, width=32)), st.data())
+@pytest.mark.clause("UPD-5")
+def test_what_is_kept_is_kept(w: np.ndarray, data: st.DataObject) -> None:
+    kept = data.draw(hnp.arrays(np.bool_, w.shape))
+    out = keep(w, kept)
+    np.testing.assert_array_equal(out[kept], w[kept])
+    assert not out[~kept].view(np.uint32).any(), "+0"
+    np.testing.assert_array_equal(keep(out, kept), out)
 
 
 def test_moments_of_masters_and_levels() -> None:

@@ -48,6 +48,21 @@ def level(w: Fraction, thresholds: list[Fraction]) -> Fraction:
     return Fraction(0)
 
 
+@pytest.mark.clause("WGT-13")
+@pytest.mark.parametrize("exponent", [-9, -7, -5, -2, 0])
+@pytest.mark.parametrize("bits", [2, 3, 4, 5])
+def test_logquant_of_activations_is_ap2_in_range(bits: int, exponent: int) -> None:
+    codes = np.arange(-128, 128, dtype=np.int8)
+    out = np.ldexp(staircase(codes, exponent, bits, "log").astype(np.float64), level_format(bits)[0])
+    x = np.ldexp(codes.astype(np.float64), exponent)
+    power = np.minimum(np.abs(ap2(x.astype(np.float32))), 1)
+    smallest = 2.0 ** (1 - pow2_levels(bits))
+    np.testing.assert_array_equal(out, np.where(power < smallest, 0, np.sign(x) * power))
+    np.testing.assert_array_equal(out[1:], -out[:0:-1])
+    passed = staircase_grad(codes, codes, exponent, 8, staircase_slope(bits, "straight")[0])
+    np.testing.assert_array_equal(passed, np.where(np.abs(x) <= 1, codes, 0))
+
+
 @pytest.mark.clause("WGT-2")
 @pytest.mark.parametrize(("bits", "preset"), PRESETS)
 def test_presets_are_what_the_chapter_says(bits, preset):

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from qnn import reproduce
-from qnn.errors import ConfigError, RunError
+from qnn import inference, reproduce
+from qnn.errors import ConfigError, FreezeError, RunError, SpecError
 from qnn.recipes import parse
 from qnn.reproduce import costs
 from qnn.reproduce.records import dump, folder_of, numeric
@@ -133,3 +134,26 @@ def test_costs_are_those_of_trained_rows(tmp_path: Path) -> None:
     assert min(fp32.training, fp32.inference, integers.training, integers.inference) > 0
     assert [line[0] for line in costs.table([fp32, integers])] == ["fp32", "int"]
     assert all(len(line) == len(costs.HEADER) for line in costs.table([fp32, integers]))
+@pytest.mark.clause("WGT-11", "LAY-11")
+def test_ways_to_multiply_are_compared_on_all_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tuple(reproduce.Row(name, name, None, {"model": "digits-cnn"}) for name in ("nbq", "fp32"))
+    experiment = small(rows=rows, baseline="")
+    assert reproduce.run(experiment, tmp_path, quick=True) == []
+    folder, float_folder = (folder_of(tmp_path, experiment, row, 1, quick=True) for row in rows)
+    found = reproduce.check(folder)
+    assert found.images == 360
+    assert found.ways == ("layers", "multiply", "shift")
+    assert found.accuracy == json.loads((folder / "result.json").read_text())["test_accuracy"]
+    assert reproduce.check(folder, batch_size=7) == found
+    assert json.loads((folder / "products.json").read_text())["digest"] == found.digest
+    with pytest.raises(FreezeError):
+        reproduce.check(float_folder)
+    real = inference.freeze
+
+    def wrong(model: Any, example: Any, *, products: str) -> Any:
+        frozen = real(model, example, products=products)
+        return frozen if products == "multiply" else lambda x: np.nextafter(frozen(x), np.float32(1e9))
+
+    monkeypatch.setattr(inference, "freeze", wrong)
+    with pytest.raises(SpecError, match=r"'shift'.*image 0 of"):
+        reproduce.check(folder)
