@@ -57,6 +57,7 @@ from .layers import (
     hardtanh_limits,
     image_values,
     look_up,
+    passed_within,
     relu,
     relu_grad,
     sign,
@@ -87,6 +88,7 @@ from .mac import (
     conv2d_weight_grad,
     conv_output_hw,
     gemm,
+    patches,
 )
 from .noise import LFSR_TAPS, LFSR_TAPS_ALTERNATIVE, Noise, lfsr16, lfsr_orbit, philox, philox32, philox_block
 from .pooling import max_pool, max_pool_grad, pool_output_shape, sum_pool, sum_pool_grad, window_weights
@@ -214,6 +216,8 @@ __all__ = [
     "philox",
     "philox32",
     "philox_block",
+    "passed_within",
+    "patches",
     "pool_output_shape",
     "popcount",
     "pow2_levels",
