@@ -32,6 +32,8 @@ from .few_bits import (
     glorot_rate,
     linear_quant,
     log_quant,
+    round_samples,
+    sample_shifts,
 )
 from .float32 import scale_by_power, to_float32_once
 from .initial import AUGMENT_STREAM, DATA_STREAM, INIT_STREAM, glorot_bound, kaiming_bound, permutation, uniform
@@ -212,12 +214,12 @@ __all__ = [
     "normalize_grad",
     "pack_bits",
     "pack_pow2",
+    "passed_within",
+    "patches",
     "permutation",
     "philox",
     "philox32",
     "philox_block",
-    "passed_within",
-    "patches",
     "pool_output_shape",
     "popcount",
     "pow2_levels",
@@ -237,7 +239,9 @@ __all__ = [
     "requantize",
     "round_ratio",
     "round_real",
+    "round_samples",
     "running_update",
+    "sample_shifts",
     "saturate_symmetric",
     "scale",
     "scale_by_power",
