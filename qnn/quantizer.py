@@ -22,6 +22,7 @@ from qnn.numerics import (
     first_exponent_float,
     first_exponent_int,
     next_exponent,
+    round_samples,
 )
 from qnn.tensor import Parameter
 
@@ -165,6 +166,13 @@ class Quantizer:
             lambda target: _kernels.call("requantize", acc, exponent, target, divisor, bias),
             lambda: self.first_of_range(acc, exponent, divisor, bias),
         )
+
+    def samples(self, x: DFP) -> DFP:
+        """Each sample rounded to this site's bits below its own largest magnitude, at the exponent of x (BIT-13)."""
+        requantize = _kernels.get("requantize")
+        ints, counts = round_samples(x.ints, self.bits, self._noise(), requantize)
+        self._record(counts, x.shape)
+        return DFP(ints, x.exponent, x.bits)
 
     def add(self, parts: Sequence[DFP]) -> DFP:
         """Exact sum of DFP tensors of one shape, rounded once (clause REQ-7)."""

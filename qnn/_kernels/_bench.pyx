@@ -41,6 +41,8 @@ cdef extern from "qnn_bench.h" nogil:
     uint64_t qnn_bench_read(const uint64_t *data, int64_t words, int64_t repeats, int avx2, int threads) noexcept
     void qnn_bench_write(uint64_t *data, int64_t words, int64_t repeats, uint64_t value, int avx2, int threads) noexcept
     void qnn_bench_read4_write1(const uint32_t *data, int64_t n, uint8_t *out, int avx2, int threads) noexcept
+    void qnn_bench_float_product(const float *x, const float *weights, int64_t m, int64_t n, int64_t k,
+                                 float *y) noexcept
     int qnn_loop_available(int loop) noexcept
     void qnn_loop_run(int loop, const qnn_product *product, int threads) noexcept
 
@@ -143,6 +145,23 @@ def read4_write1(data, out, bint avx2=True, int threads=1):
     if source.shape[0]:
         with nogil:
             qnn_bench_read4_write1(&source[0], source.shape[0], &target[0], wide, threads)
+
+
+def float_product(x, weights):
+    """Return x [M, K] times the transpose of weights [N, K], float32, by three plain loops on one thread."""
+    _array("x", x, _np.float32)
+    _array("weights", weights, _np.float32)
+    if x.ndim != 2 or weights.ndim != 2 or x.shape[1] != weights.shape[1]:
+        raise ValueError(f"got x {x.shape} and weights {weights.shape}; they must be [M, K] and [N, K]; reshape them")
+    y = _np.zeros((x.shape[0], weights.shape[0]), _np.float32)
+    cdef const float[:, ::1] left = x, right = weights
+    cdef float[:, ::1] out = y
+    if x.size and weights.size:
+        with nogil:
+            qnn_bench_float_product(
+                &left[0, 0], &right[0, 0], left.shape[0], right.shape[0], left.shape[1], &out[0, 0]
+            )
+    return y
 
 
 def loops():

@@ -61,6 +61,19 @@ def adam(
     eps: float = ...,
     weight_decay: float = ...,
 ) -> tuple[Float32, Float32, Float32]: ...
+def shift_adamax(
+    path: int,
+    w: Float32,
+    g: Float32,
+    m: Float32,
+    v: Float32,
+    step: int,
+    lr: float,
+    beta1: float = ...,
+    beta2: float = ...,
+    eps: float = ...,
+    weight_decay: float = ...,
+) -> tuple[Float32, Float32, Float32]: ...
 def max_pool(path: int, x: Ints, kernel: Pair, stride: Pair, padding: Pair = ...) -> tuple[Ints, NDArray[np.int32]]: ...
 def max_pool_grad(
     path: int,

@@ -13,6 +13,7 @@ cimport numpy as cnp
 
 from qnn.numerics.dfp import Target as _Target
 from qnn.numerics.elementary import power64 as _power64
+from qnn.numerics.pow2 import ap2 as _ap2
 from qnn.numerics.exponent import Counts as _Counts
 from qnn.numerics.mac import conv_output_hw as _conv_output_hw
 from qnn.numerics.noise import Noise as _Noise
@@ -81,6 +82,9 @@ cdef extern from "qnn_elem.h" nogil:
     int64_t qnn_adam_step(const qnn_adam *how_to, const float *w, const float *g, const float *first,
                           const float *second, int64_t n, qnn_how how, float *w_out, float *first_out,
                           float *second_out) noexcept
+    int64_t qnn_shift_adamax_step(const qnn_adam *how_to, const float *w, const float *g, const float *first,
+                                  const float *largest, int64_t n, qnn_how how, float *w_out, float *first_out,
+                                  float *largest_out) noexcept
     void qnn_to_float32(const void *ints, int bytes, int64_t n, double power, qnn_how how, float *out) noexcept
     void qnn_max_pool(const qnn_pool *p, const void *x, int bytes, qnn_how how, void *y, int32_t *index) noexcept
     void qnn_max_pool_grad(const qnn_pool *p, const void *g, int bytes, const int32_t *index, qnn_how how,
@@ -105,7 +109,7 @@ cdef extern from "qnn_elem.h" nogil:
 OPERATIONS = (
     "quantize", "requantize", "add_requantize", "noise_u16", "int_range", "float_range", "channel_sums", "channel_dots",
     "normalize", "normalize_grad", "scale", "max_pool", "max_pool_grad", "sum_pool", "sum_pool_grad", "relu",
-    "relu_grad", "clip_ints", "look_up", "prepare_add", "sgd", "adam", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
+    "relu_grad", "clip_ints", "look_up", "prepare_add", "sgd", "adam", "shift_adamax", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
 )
 
 cdef int _threads = 1
@@ -563,6 +567,27 @@ def adam(int path, object w, object g, object m, object v, object step, object l
     if bad:
         return _reference["adam"](w, g, m, v, step, lr, beta1, beta2, eps, weight_decay)
     return new, first, second
+
+
+def shift_adamax(int path, object w, object g, object m, object v, object step, object lr, object beta1=0.875,
+                 object beta2=1.0 - 2.0**-10, object eps=2.0**-27, object weight_decay=0.0):
+    if not (isinstance(w, _np.ndarray) and _are_floats(w.shape, (w, g, m, v)) and step >= 1 and 0 <= beta1 < 1
+            and 0 <= beta2 < 1):
+        return _reference["shift_adamax"](w, g, m, v, step, lr, beta1, beta2, eps, weight_decay)
+    cdef cnp.ndarray dw = _dense(w), dg = _dense(g), dm = _dense(m), dv = _dense(v)
+    cdef cnp.ndarray new = _empty(w.shape, _FLOAT32), first = _empty(w.shape, _FLOAT32)
+    cdef cnp.ndarray largest = _empty(w.shape, _FLOAT32)
+    cdef qnn_adam a
+    cdef int64_t n = w.size, bad
+    a.rate = _ap2(_np.asarray(_np.float32(float(lr) / (1.0 - _power64(beta1, step)))))
+    a.epsilon, a.weight_decay = _np.float32(eps), _np.float32(weight_decay)
+    a.beta1, a.beta2, a.take1 = _np.float32(beta1), _np.float32(beta2), _np.float32(1.0 - beta1)
+    with nogil:
+        bad = qnn_shift_adamax_step(&a, <float *>dw.data, <float *>dg.data, <float *>dm.data, <float *>dv.data, n,
+                                    _how(path), <float *>new.data, <float *>first.data, <float *>largest.data)
+    if bad:
+        return _reference["shift_adamax"](w, g, m, v, step, lr, beta1, beta2, eps, weight_decay)
+    return new, first, largest
 
 
 # --- pooling ---

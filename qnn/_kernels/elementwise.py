@@ -181,6 +181,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "look_up": numerics.look_up,
     "sgd": numerics.sgd,
     "adam": numerics.adam,
+    "shift_adamax": numerics.shift_adamax,
     "ints_to_float32": ints_to_float32,
     "shift_gemm": numerics.shift_gemm,
     "shift_conv2d": numerics.shift_conv2d,

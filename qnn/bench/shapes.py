@@ -36,6 +36,11 @@ XNOR: tuple[Shape, ...] = (
 )
 QUICK_XNOR: tuple[Shape, ...] = ((64, 128, 256), (1, 512, 512))
 
+BINARY_NETS: tuple[tuple[int, int], ...] = ((128, 2048), (32, 4096))
+"""Images and width of the BNN papers' MLPs."""
+
+QUICK_BINARY_NETS: tuple[tuple[int, int], ...] = ((8, 64),)
+
 
 @dataclass(frozen=True)
 class Layer:

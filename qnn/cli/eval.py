@@ -20,6 +20,13 @@ from qnn.cli.common import find_run, percent, print_json, print_table, seconds
 @click.option(
     "--batch-size", type=click.IntRange(1, 65536), default=256, show_default=True, metavar="N", help="Images per step."
 )
+@click.option(
+    "--products",
+    type=click.Choice(["auto", "multiply", "xnor", "shift", "layers"]),
+    default="auto",
+    show_default=True,
+    help="How the frozen network multiplies, or layer by layer; the outputs are the same.",
+)
 @click.option("--kernels", metavar="NAME", help="Kernel path, as in qnn info.")
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads of the kernels.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on the last line of stdout.")
@@ -28,6 +35,7 @@ def command(
     data: str | None,
     split: str,
     batch_size: int,
+    products: str,
     kernels: str | None,
     threads: int | None,
     as_json: bool,
@@ -47,7 +55,7 @@ def command(
     check_fit(dataset, restored, config.data)
     with training.runtime(config):
         begun = time.perf_counter()
-        tested = training.evaluate(restored.model, dataset, batch_size)
+        tested = training.evaluate(restored.model, dataset, batch_size, products)
         taken = time.perf_counter() - begun
     if restored.note:
         click.echo(restored.note, err=True)
@@ -58,6 +66,8 @@ def command(
             "images": len(dataset),
             "data": config.data,
             "split": split,
+            "products": products,
+            "outputs": tested.outputs,
         }
         keys |= {"run_dir": str(folder.path), "step": restored.step, "digest": restored.digest, "seconds": taken}
         print_json({**keys, "images_per_second": len(dataset) / max(taken, 1e-9), "confusion": tested.confusion})
@@ -68,6 +78,7 @@ def command(
         ("data", f"{config.data}, {split}, {len(dataset):,} images"),
         ("accuracy", percent(tested.accuracy)),
         ("loss", f"{tested.loss:.4f}"),
+        ("outputs", f"sha256 {tested.outputs[:16]}, products {products}"),
         ("time", f"{seconds(taken)}, {len(dataset) / max(taken, 1e-9):,.0f} images/s"),
     ]
     wrong = [

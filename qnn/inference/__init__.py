@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from qnn.inference.build import freeze
 from qnn.inference.frozen import FrozenModel, Step
+from qnn.inference.lower import PRODUCTS
 
-__all__ = ["FrozenModel", "Step", "freeze"]
+__all__ = ["PRODUCTS", "FrozenModel", "Step", "freeze"]

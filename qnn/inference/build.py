@@ -36,10 +36,11 @@ def freeze(model: Module, example: Any, *, products: str = "auto") -> FrozenMode
         One input or more, of the kind and shape that the network takes; N at least 1.
     products : {"auto", "multiply", "xnor", "shift"}
         How layers with weights multiply; the outputs are the same. "multiply" takes integer products. "xnor" counts
-        bits of packed words where inputs and weights are all +1 or -1; "shift" takes codes, shifts and additions where
+        bits of packed words where the weights are all +1 or -1: XNOR products where the inputs are signs too, else the
+        bit planes of 8-bit inputs, as in a first layer; "shift" takes codes, shifts and additions where
         all weights are 0 or plus or minus powers of two that some code of 2 to 5 bits can say, as those of
-        :func:`qnn.recipes.nbq` are; each is an error where no layer is of that kind. "auto" counts bits wherever it
-        can and multiplies elsewhere.
+        :func:`qnn.recipes.nbq` are; each is an error where no layer is of that kind. "auto" takes XNOR
+        products wherever it can and multiplies elsewhere.
 
     Returns
     -------
@@ -120,11 +121,11 @@ def _freeze(model: Module, example: Any, products: str) -> FrozenModel:
     nodes, constants, source, result, slots = _record(model, example)
     uses = Counter(port.slot for node in nodes for port in node.inputs)
     uses[result.slot] += 1
-    ready = xnor.plan(nodes, uses) if products in ("auto", "xnor") else {}
+    ready = xnor.plan(nodes, uses, planes=products == "xnor") if products in ("auto", "xnor") else {}
     if products == "xnor" and not ready:
         raise FreezeError(
-            "got products='xnor' for a network without a layer whose inputs and weights are all +1 or -1; take 'auto' "
-            "or 'multiply', or a binary recipe such as qnn.recipes.bnn()"
+            "got products='xnor' for a network without a layer whose weights are all +1 or -1; take 'auto' or "
+            "'multiply', or a binary recipe such as qnn.recipes.bnn()"
         )
     steps = lower(nodes, uses, products, ready)
     if products == "shift" and not any(step.names[0].startswith("shift_") for step in steps):

@@ -1,4 +1,7 @@
-"""Layers of +1 and -1 in a frozen network: packed bits, XNOR products, and what follows them as a threshold."""
+"""Layers of +1 and -1 in a frozen network: packed bits, XNOR products, and what follows them as a threshold.
+
+Where only the weights are signs, as in the first layer, the bit planes of the input multiply with them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 from qnn import _kernels
 from qnn.inference.frozen import Port, Step, Value
 from qnn.inference.lower import Node, at_rest, is_per_channel
-from qnn.numerics import align_bias
+from qnn.numerics import align_bias, patches
 from qnn.ops.activation import SignInteger
 from qnn.ops.conv import Conv2dInteger
 from qnn.ops.linear import LinearInteger
@@ -66,7 +69,7 @@ class _Product:
         return int(np.prod(self.weight.shape[1:]))
 
 
-def plan(nodes: Sequence[Node], uses: Mapping[int, int]) -> Plan:
+def plan(nodes: Sequence[Node], uses: Mapping[int, int], *, planes: bool = False) -> Plan:
     """Steps for the layers whose inputs and weights are all +1 or -1, and for the normalisation and signs after them.
 
     Parameters
@@ -75,10 +78,12 @@ def plan(nodes: Sequence[Node], uses: Mapping[int, int]) -> Plan:
         In order of execution.
     uses : mapping of int to int
         How often each slot is taken.
+    planes : bool
+        Also steps for layers whose weights alone are signs, by the bit planes of their 8-bit inputs (clause BIN-6).
 
     Notes
     -----
-    Bit-exactness: clauses BIN-2 to BIN-4 and BIT-12; the values between the steps are those of the nodes, as bits
+    Bit-exactness: clauses BIN-2 to BIN-6 and BIT-12; the values between the steps are those of the nodes, as bits
     where only products of signs take them.
     """
     makers = {node.output.slot: node for node in nodes}
@@ -101,6 +106,10 @@ def plan(nodes: Sequence[Node], uses: Mapping[int, int]) -> Plan:
             product = replace(product, source=reshape.inputs[0], swallowed=(*product.swallowed, reshape))
         ready |= {node.output.slot: None for node in product.swallowed}
         ready |= _steps(product, words is not None, pool, chain, threshold, sources)
+    if planes:
+        signed = {product.node.output.slot for product in products}
+        bytes_ = (node for node in nodes if _takes_planes(node) and node.output.slot not in signed)
+        ready |= {node.output.slot: _by_planes(node) for node in bytes_}
     return ready
 
 
@@ -123,7 +132,7 @@ def _products(nodes: Sequence[Node], makers: Mapping[int, Node], uses: Mapping[i
 
 def _product(node: Node, makers: Mapping[int, Node], uses: Mapping[int, int]) -> _Product | None:
     operation, given = node.operation, node.inputs[0]
-    if operation.output.frozen_target() is None or not bool((np.abs(operation.weight.ints) == 1).all()):
+    if not _has_signs(operation):
         return None
     if isinstance(operation, LinearInteger):
         return _Product(node, given)
@@ -134,6 +143,19 @@ def _product(node: Node, makers: Mapping[int, Node], uses: Mapping[int, int]) ->
     if isinstance(maker.operation, PadInteger) and uses[given.slot] == 1:
         return _Product(node, maker.inputs[0], maker.operation.padding, maker.operation.value, (maker,))
     return _Product(node, given)
+
+
+def _has_signs(operation: LinearInteger | Conv2dInteger) -> bool:
+    """Whether all weights are +1 or -1, and rounding to the site is all that follows the product."""
+    return operation.output.frozen_target() is not None and bool((np.abs(operation.weight.ints) == 1).all())
+
+
+def _takes_planes(node: Node) -> bool:
+    """Whether the node is a product of bytes with signs."""
+    operation = node.operation
+    if not isinstance(operation, (LinearInteger, Conv2dInteger)) or node.inputs[0].dtype != np.int8:
+        return False
+    return (isinstance(operation, LinearInteger) or operation.window.groups == 1) and _has_signs(operation)
 
 
 def _after(node: Node, takers: Mapping[int, Node]) -> tuple[Node | None, list[Node]]:
@@ -274,6 +296,31 @@ def _multiply(product: _Product, weight: Ints, words: bool) -> Callable[[Value],
         return np.asarray(_kernels.call("xnor_conv2d", bits, packed, channels, stride, padding, value))
 
     return convolve
+
+
+def _by_planes(node: Node) -> Step:
+    """A product of bytes with signs by bit planes: the bytes plus 128 have no sign; 128 times the weights goes off."""
+    operation = node.operation
+    weight = operation.weight.ints.reshape(len(operation.weight.ints), -1)
+    packed = _kernels.call("pack_bits", np.ascontiguousarray(weight, np.int8))
+    terms, offset = weight.shape[1], 128 * weight.sum(axis=1, dtype=np.int32)
+    finish = _rounding(_Product(node, node.inputs[0]), exact=False)
+
+    def multiply(rows: NDArray[np.uint8]) -> Ints:
+        sums = _kernels.call("bitplane_gemm", rows, packed, terms)
+        return np.asarray(np.subtract(sums, offset, out=sums))
+
+    def linear(x: Value, *_: Value) -> Value:
+        return finish(multiply(x.view(np.uint8) ^ np.uint8(128)))
+
+    def conv(x: Value, *_: Value) -> Value:
+        kernel, (stride, padding, dilation, _groups) = operation.weight.shape[1:3], operation.window.args()
+        windows = patches(x.view(np.uint8) ^ np.uint8(128), kernel, stride, padding, dilation, fill=128)
+        sums = multiply(np.ascontiguousarray(windows).reshape(-1, terms))
+        return finish(sums.reshape(*windows.shape[:3], -1))
+
+    run = linear if isinstance(operation, LinearInteger) else conv
+    return Step((f"bit-plane {node.name}",), node.module, node.inputs[:1], node.output, run)
 
 
 def _rounding(product: _Product, *, exact: bool) -> Callable[[Ints], Ints]:

@@ -34,6 +34,7 @@ class _Weighted(Module):
     bias: Parameter | None
     rule: BoundRule | None = None
     split: Quantizer | None = None
+    samples: Quantizer | None = None
 
     def _make(self, shape: tuple[int, ...], bias: bool, init: str) -> None:
         if init not in ("kaiming", "glorot"):
@@ -64,6 +65,8 @@ class _Weighted(Module):
             self.gradient = self.recipe.returned_site()
             if self.recipe.split is not None:
                 self.split = self.recipe.split.site("gradient")
+            if self.recipe.samples is not None:
+                self.samples = self.recipe.samples.site("gradient")
             assert self.recipe.gradient is not None
             self.incoming_bits = self.recipe.gradient.bits
 
@@ -127,7 +130,7 @@ class Linear(_Weighted):
     def forward(self, x: Tensor) -> Tensor:
         if self.wants_integers(x):
             operation = LinearInteger(*self._integers(x), self.activation, self.gradient, self.incoming_bits)
-            operation.split = self.split
+            operation.split, operation.samples = self.split, self.samples
             return self.run(operation, x, *self._masters())
         return self.run(LinearFloat(), x, *self._masters())
 
@@ -181,7 +184,7 @@ class Conv2d(_Weighted):
                 x = self.run(PadInteger(window.padding, self.recipe.padding), x)
                 window = replace(window, padding=(0, 0))
             operation = Conv2dInteger(window, *self._integers(x), self.activation, self.gradient, self.incoming_bits)
-            operation.split = self.split
+            operation.split, operation.samples = self.split, self.samples
             return self.run(operation, x, *self._masters())
         return self.run(Conv2dFloat(self.window), x, *self._masters())
 

@@ -32,6 +32,8 @@ from .few_bits import (
     glorot_rate,
     linear_quant,
     log_quant,
+    round_samples,
+    sample_shifts,
 )
 from .float32 import scale_by_power, to_float32_once
 from .initial import AUGMENT_STREAM, DATA_STREAM, INIT_STREAM, glorot_bound, kaiming_bound, permutation, uniform
@@ -57,6 +59,7 @@ from .layers import (
     hardtanh_limits,
     image_values,
     look_up,
+    passed_within,
     relu,
     relu_grad,
     sign,
@@ -87,6 +90,7 @@ from .mac import (
     conv2d_weight_grad,
     conv_output_hw,
     gemm,
+    patches,
 )
 from .noise import LFSR_TAPS, LFSR_TAPS_ALTERNATIVE, Noise, lfsr16, lfsr_orbit, philox, philox32, philox_block
 from .pooling import max_pool, max_pool_grad, pool_output_shape, sum_pool, sum_pool_grad, window_weights
@@ -211,6 +215,8 @@ __all__ = [
     "normalize_grad",
     "pack_bits",
     "pack_pow2",
+    "passed_within",
+    "patches",
     "permutation",
     "philox",
     "philox32",
@@ -234,7 +240,9 @@ __all__ = [
     "requantize",
     "round_ratio",
     "round_real",
+    "round_samples",
     "running_update",
+    "sample_shifts",
     "saturate_symmetric",
     "scale",
     "scale_by_power",

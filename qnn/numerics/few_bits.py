@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .dfp import Target, int_limits, quantize, requantize
+from .dfp import Rounding, Target, int_limits, quantize, requantize
 from .elementary import tanh32
 from .exponent import Counts
 from .float32 import Float32
+from .noise import Noise
 from .pow2 import ap2, pow2_levels
 
 Words = NDArray[np.uint16]
@@ -221,6 +224,62 @@ def dorefa_activations(x: NDArray[Any], exponent: int, bits: int, target: Target
     else:
         clipped = np.clip(x.astype(np.int64), 0, 1 << min(-exponent, 16))  # beyond 16 bits nothing is cut
     return requantize(clipped * (2**bits - 1), exponent - bits, target)
+
+
+def sample_shifts(x: NDArray[Any], bits: int) -> NDArray[np.int64]:
+    """Per sample the shift ``d`` of `round_samples`: the least with ``max|x| / 2**d`` below ``2**(bits - 1)``.
+
+    Parameters
+    ----------
+    x : integer array [N, ...]
+    bits : int
+        2 to 16.
+
+    Notes
+    -----
+    Bit-exactness: clause BIT-13; nothing may vary.
+    """
+    if not 2 <= bits <= 16:
+        raise ValueError(f"got {bits} bits for gradients rounded sample by sample; allowed are 2 to 16; choose one")
+    rows = x.reshape(len(x), math.prod(x.shape[1:])).astype(np.int64)
+    largest = np.maximum(rows.max(axis=1, initial=0), -rows.min(axis=1, initial=0))
+    length = np.frexp(largest.astype(np.float64))[1].astype(np.int64)  # bits of the magnitude: exact below 2**53
+    return np.maximum(length - (bits - 1), 0)
+
+
+def round_samples(
+    x: NDArray[Any], bits: int, noise: Noise | None, rounded: Callable[..., tuple[NDArray[Any], Counts]] = requantize
+) -> tuple[NDArray[Any], Counts]:
+    """Each sample rounded to ``bits`` bits below its own largest magnitude, by DoReFa's rule for gradients.
+
+    Parameters
+    ----------
+    x : int8 or int16 array [N, ...]
+        All at one exponent, which is that of the result.
+    bits : int
+        2 to 16.
+    noise : Noise
+        Of the first element; element i of the batch takes word i.
+    rounded : callable
+        `requantize`, or a kernel with its bits.
+
+    Returns
+    -------
+    array of x's type and shape, and the counts of all samples together
+
+    Notes
+    -----
+    Source: DoReFa-Net paper, equation 12, with the power of two above each sample's maximum. Bit-exactness: clause
+    BIT-13; nothing may vary.
+    """
+    made, counts = np.zeros_like(x), Counts()
+    size = x[0].size if len(x) else 0
+    for place, shift in enumerate(sample_shifts(x, bits).tolist()):
+        own = None if noise is None else replace(noise, start=noise.start + place * size)
+        ints, seen = rounded(x[place], 0, Target(shift, bits, Rounding.STOCHASTIC, own))
+        np.left_shift(ints.astype(x.dtype), shift, out=made[place])
+        counts = counts + seen
+    return made, counts
 
 
 def _signs(positive: NDArray[np.bool_]) -> Float32:

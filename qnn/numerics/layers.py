@@ -134,8 +134,17 @@ def hardtanh_grad(g: Ints, x: Ints, exponent: int, bits: int) -> Ints:
     -----
     Source: BNN paper, eq. 4 (inclusive). Bit-exactness: clause LAY-3; nothing may vary.
     """
-    low, high = hardtanh_limits(exponent, bits)
-    return np.where((x >= low) & (x <= high), g, g.dtype.type(0))
+    return passed_within(g, x, *hardtanh_limits(exponent, bits))
+
+
+def passed_within(g: Ints, x: Ints, low: int, high: int) -> Ints:
+    """``g`` where ``low <= x <= high``, else 0: what a clipped activation passes back.
+
+    Notes
+    -----
+    Bit-exactness: clauses LAY-3 and BIT-8; nothing may vary.
+    """
+    return np.asarray(g * ((x >= low) & (x <= high)).view(np.int8))  # several times faster than np.where
 
 
 def sign(x: Ints) -> NDArray[np.int8]:
@@ -145,7 +154,7 @@ def sign(x: Ints) -> NDArray[np.int8]:
     -----
     Source: BNN paper, eq. 1. Bit-exactness: clause LAY-13; nothing may vary.
     """
-    return np.where(x >= 0, np.int8(1), np.int8(-1))
+    return np.asarray(((x >= 0).view(np.int8) << 1) - np.int8(1))  # several times faster than np.where
 
 
 def dropout_kept(p: float) -> int:

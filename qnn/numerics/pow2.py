@@ -7,6 +7,7 @@ import numpy as np
 from .mac import Pair, accumulator_dtype, check_conv_shapes, conv_output_hw, gemm, patches, storage_bits
 
 _SQRT2_FIELD = 0x3504F3  # mantissa field of the largest binary32 number below sqrt(2)
+_SMALLEST_NORMAL, _LIFT = np.float32(2.0**-126), np.float32(2.0**64)
 
 
 def pow2_levels(bits: int) -> int:
@@ -208,12 +209,18 @@ def ap2(x: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"got {int((~finite).sum())} values that are NaN or infinite; ap2 takes finite ones; find them"
         )
-    fraction, exponent = np.frexp(x)  # |fraction| in [1/2, 1), so its 23-bit field is that of f = 2*fraction
-    field = np.abs(fraction).view(np.uint32) & np.uint32(0x7FFFFF)
-    power = exponent - 1 + (field > _SQRT2_FIELD)
-    if bool((power[x != 0] > 127).any()):
+    power = _next_power(x)
+    if bool(np.isinf(power).any()):
         raise OverflowError(
             "got a value whose nearest power of two is 2**128; the largest in float32 is 2**127; scale it"
         )
-    result = np.ldexp(np.float32(1), power).astype(np.float32)
-    return np.where(x == 0, np.float32(0), np.where(x < 0, -result, result)).astype(np.float32)
+    small = np.abs(x) < _SMALLEST_NORMAL
+    if small.any():  # without a leading one in the field: exact multiples of them have it; adding 0 takes -0 to 0
+        power[small] = _next_power(x[small] * _LIFT) / _LIFT + np.float32(0)
+    return power
+
+
+def _next_power(x: np.ndarray) -> np.ndarray:
+    """AP2 of normal float32 numbers: a field above that of the root of 2 carries into the exponent."""
+    carried = x.view(np.uint32) + np.uint32(0x7FFFFF - _SQRT2_FIELD)
+    return np.asarray(carried & np.uint32(0xFF800000)).view(np.float32)

@@ -171,7 +171,7 @@ def shift_adamax(
         new_m = (b1 * m) + (take * d)
         new_v = np.maximum(b2 * v, np.abs(d))
     _check_finite("shift_adamax", new_m, new_v)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         new = w - ((rate * new_m) / ap2(np.maximum(new_v, np.float32(eps))))
     _check_finite("shift_adamax", new)
     return new, new_m, new_v

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .float32 import Float32
 from .integer_training import nearest_power
+from .layers import passed_within
 from .loss import _checked, _fixed_point, _sum_in_order
 
 
@@ -139,4 +140,4 @@ def relu_clip_grad(g: NDArray[Any], x: NDArray[Any], exponent: int, bits: int) -
     shift = 1 - bits - exponent  # units of x in one step of the k bits
     top = ((1 << (bits - 1)) - 1) * Fraction(2) ** shift
     high = min(top.numerator // top.denominator, int(np.iinfo(x.dtype).max))
-    return np.where((x > 0) & (x <= high), g, g.dtype.type(0))
+    return passed_within(g, x, 1, high)

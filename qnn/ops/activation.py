@@ -15,6 +15,7 @@ from qnn.numerics import (
     hardtanh_grad,
     hardtanh_limits,
     level_format,
+    passed_within,
     relu_clip_grad,
     sign,
     staircase,
@@ -165,5 +166,5 @@ class UnitInteger(Operation):
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         one = 1 << min(-self.x.exponent, 16) if self.x.exponent <= 0 else 0
-        passed = np.where((self.x.ints >= 0) & (self.x.ints <= one), gradient.ints, gradient.ints.dtype.type(0))
+        passed = passed_within(gradient.ints, self.x.ints, 0, one)
         return (DFP(passed, gradient.exponent, gradient.bits),)

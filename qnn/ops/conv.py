@@ -118,12 +118,14 @@ class Conv2dInteger(Operation):
         Width of the gradient that arrives, for the table of accumulator widths.
 
     Where ``split`` is a site, the gradient of the input is made from a copy that this site rounds (clause INT-17).
+    Where ``samples`` is one, it first rounds the gradient that arrives, sample by sample (clause BIT-13).
 
     Bit-exactness: clauses MAC-4 to MAC-6, REQ-1, REQ-6 and LAY-9; the weight gradient is exact until its conversion.
     """
 
     name = "conv2d"
     split: Quantizer | None = None
+    samples: Quantizer | None = None
 
     def __init__(
         self, window: Window, weight: DFP, bias: DFP | None, output: Quantizer, gradient: Quantizer, incoming_bits: int
@@ -147,6 +149,7 @@ class Conv2dInteger(Operation):
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         w = self.weight.ints
+        gradient = gradient if self.samples is None else self.samples.samples(gradient)
         hw, args = self.x.shape[1:3], self.window.args()
         dx = None
         if self.needs[0]:

@@ -50,12 +50,14 @@ class LinearInteger(Operation):
         Width of the gradient that arrives, for the table of accumulator widths.
 
     Where ``split`` is a site, the gradient of the input is made from a copy that this site rounds (clause INT-17).
+    Where ``samples`` is one, it first rounds the gradient that arrives, sample by sample (clause BIT-13).
 
     Bit-exactness: clauses MAC-3, REQ-1, REQ-6 and LAY-9; the weight gradient is exact until its conversion to float32.
     """
 
     name = "linear"
     split: Quantizer | None = None
+    samples: Quantizer | None = None
 
     def __init__(
         self, weight: DFP, bias: DFP | None, output: Quantizer, gradient: Quantizer, incoming_bits: int
@@ -79,6 +81,7 @@ class LinearInteger(Operation):
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         w = self.weight.ints
+        gradient = gradient if self.samples is None else self.samples.samples(gradient)
         dx = None
         if self.needs[0]:
             copy = narrowed(gradient, self.split)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qnn import _kernels
 from qnn.errors import CheckpointError
-from qnn.numerics import clip, keep, shift_adamax
+from qnn.numerics import clip, keep
 from qnn.tensor import Parameter
 
 Float32 = NDArray[np.float32]
@@ -263,8 +263,19 @@ class ShiftAdaMax(Adam):
         self, weight: Float32, gradient: Float32, state: tuple[Float32, ...], lr: float, weight_decay: float
     ) -> tuple[Float32, ...]:
         first, largest = state
-        step, guard = self.steps + 1, self.epsilon
-        return shift_adamax(weight, gradient, first, largest, step, lr, self.beta1, self.beta2, guard, weight_decay)
+        return _kernels.call(
+            "shift_adamax",
+            weight,
+            gradient,
+            first,
+            largest,
+            self.steps + 1,
+            lr,
+            self.beta1,
+            self.beta2,
+            self.epsilon,
+            weight_decay,
+        )
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> float:

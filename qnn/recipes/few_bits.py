@@ -112,7 +112,7 @@ def qnn(w: int = 1, a: int = 1, g: int = 8, quant: str = "linear", norm: str = "
     return _with_ends(recipe)
 
 
-def dorefa(w: int = 1, a: int = 2, g: int = 6) -> Recipe:
+def dorefa(w: int = 1, a: int = 2, g: int = 6, scale: str = "tensor") -> Recipe:
     """DoReFa-Net: w-bit weights, a-bit activations, g-bit gradients; first and last layer with 8 bits.
 
     Parameters
@@ -121,6 +121,10 @@ def dorefa(w: int = 1, a: int = 2, g: int = 6) -> Recipe:
         Bits of weights and activations, 1 to 8 (clauses BIT-7 and BIT-8).
     g : int
         Bits of gradients, 2 to 16, rounded stochastically.
+    scale : {"tensor", "sample"}
+        One power of two scales all gradients of a tensor, by dynamic fixed point; or each sample has its own, above its
+        largest gradient (clause BIT-13), as in the paper. The gradients then lie on a grid of 16 bits, and those that
+        arrive at a layer with weights, but for the first and the last, have g of them.
 
     Returns
     -------
@@ -131,8 +135,9 @@ def dorefa(w: int = 1, a: int = 2, g: int = 6) -> Recipe:
     Readings. The paper's levels are multiples of ``1/(2**k - 1)``, which no binary grid holds; here they are the same
     integers over ``2**k``. The factor is one for the whole tensor and batch normalisation takes it up; so it does the
     paper's ``mean|w|`` of binary weights. The gradient does not flow through ``max|tanh w|``. First and last layers are
-    float32 in the paper, 8-bit integers here. Gradients are scaled per tensor, by powers of two, not per sample.
-    Bit-exactness: clauses BIT-7 and BIT-8, and those of dynamic fixed point.
+    float32 in the paper, 8-bit integers here. The scale of a sample is the power
+    of two above its largest gradient, where the paper has twice the latter; levels are those of g-bit integers.
+    Bit-exactness: clauses BIT-7, BIT-8 and BIT-13, and those of dynamic fixed point.
 
     Examples
     --------
@@ -142,8 +147,12 @@ def dorefa(w: int = 1, a: int = 2, g: int = 6) -> Recipe:
     """
     _bits("w", w, 1, 8)
     _bits("a", a, 1, 8)
-    name = f"dorefa(w={w}, a={a}, g={g})"
-    activation, gradient = Format(8), Format(g, Rounding.STOCHASTIC)
+    if scale not in ("tensor", "sample"):
+        raise ValueError(f"got scale={scale!r}; allowed are 'tensor' and 'sample'")
+    options = _differing({"scale": (scale, "tensor")})
+    name = f"dorefa(w={w}, a={a}, g={g}{', ' + options if options else ''})"
+    own = Format(g, Rounding.STOCHASTIC)
+    activation, gradient = Format(8), Format(16, Rounding.STOCHASTIC) if scale == "sample" else own
     ends = Recipe(
         f"{name}'s ends",
         input=activation,
@@ -162,6 +171,7 @@ def dorefa(w: int = 1, a: int = 2, g: int = 6) -> Recipe:
         rule=Dorefa(bits=w),
         activated=Format(a + 1, Rounding.NEAREST_EVEN, exponent=-a),
         activation_layer="unit",
+        samples=replace(own, exponent=0) if scale == "sample" else None,
         first=ends,
         last=ends,
     )

@@ -25,7 +25,7 @@ class Staircase:
     thresholds : str or tuple of float
         As :func:`qnn.numerics.level_thresholds` takes them; they are absolute.
     slope : {"printed", "derived", "straight"}
-        Reading of the gradient's lambda: the n-BQ-NN paper prints another sum than its derivation gives; 1 for LogQuant.
+        Reading of the gradient's lambda: the n-BQ-NN paper prints another sum than its derivation gives; LogQuant: 1.
     """
 
     bits: int = 1
@@ -92,6 +92,9 @@ class Recipe:
     split : Format or None
         Of a narrower copy of the gradient, from which layers with weights make the gradient of their input; that of the
         weights is made from the gradient as it arrives.
+    samples : Format or None
+        Of the gradients that arrive at layers with weights, each sample rounded below its own largest magnitude; the
+        bits and the rounding count, the grid is that of the gradient.
     """
 
     name: str
@@ -121,6 +124,7 @@ class Recipe:
     unit_input: bool = False
     loss_gradient: Format | None = None
     split: Format | None = None
+    samples: Format | None = None
 
     def __post_init__(self) -> None:
         given = [f is not None for f in (self.input, self.weight, self.bias, self.activation, self.gradient)]
@@ -204,7 +208,7 @@ class Recipe:
         """Formats by role, and what else the recipe chooses where it is not the usual, in words."""
         roles = ("input", "weight", "bias", "activation", "gradient")
         found = {role: str(getattr(self, role) or "float32") for role in roles}
-        others = ("product", "activated", "returned", "factor", "loss_gradient", "split")
+        others = ("product", "activated", "returned", "factor", "loss_gradient", "split", "samples")
         found |= {role: str(own) for role in others if (own := getattr(self, role))}
         for kind in ("rule", "update", "staircase"):
             if (chosen := getattr(self, kind)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from qnn.data.dataset import Dataset
 from qnn.errors import FreezeError
-from qnn.inference import freeze
+from qnn.inference import PRODUCTS, freeze
 from qnn.nn import LOSSES
 from qnn.numerics.loss import LOSS_FRACTION_BITS, predict
 from qnn.operation import no_grad
@@ -40,6 +41,8 @@ class Evaluation:
         Loss per sample in units of 2^-20.
     worst : int64 [M]
         Samples of the largest loss, worst first, ties by position.
+    outputs : str
+        sha256 of all outputs, float32 in little-endian order, sample by sample.
     """
 
     accuracy: float
@@ -48,6 +51,7 @@ class Evaluation:
     predictions: NDArray[np.int64]
     losses: NDArray[np.int64]
     worst: NDArray[np.int64]
+    outputs: str
 
     def to_json(self, dataset: Dataset) -> dict[str, Any]:
         """The content of ``evaluation.json`` (see :mod:`qnn.training.runs`)."""
@@ -68,15 +72,25 @@ class Evaluation:
         }
 
 
-def runner(model: Module, dataset: Dataset) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+LAYERS = "layers"
+FORMS = (*PRODUCTS, LAYERS)
+"""What :func:`evaluate` may be asked for."""
+
+
+def runner(
+    model: Module, dataset: Dataset, products: str = "auto"
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """The network from images to logits: frozen where it can be, which is faster and has the same bits."""
-    try:
-        return freeze(model, dataset.images[:1])
-    except FreezeError:
-        return lambda images: model(images).numpy()
+    if products != LAYERS:
+        try:
+            return freeze(model, dataset.images[:1], products=products)
+        except FreezeError:
+            if products != "auto":
+                raise
+    return lambda images: model(images).numpy()
 
 
-def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluation:
+def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, products: str = "auto") -> Evaluation:
     """Run a model over a data set in evaluation mode; the model is left in the mode it was in.
 
     Parameters
@@ -87,6 +101,9 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluati
         Images and labels.
     batch_size : int
         Images at a time, at least 1.
+    products : {"auto", "multiply", "xnor", "shift", "layers"}
+        How the frozen network multiplies, as :func:`qnn.inference.freeze` takes it; "auto" runs layer by layer what
+        cannot be frozen. "layers" does not freeze. The outputs are the same.
 
     Returns
     -------
@@ -95,7 +112,9 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluati
     Raises
     ------
     ValueError
-        If `batch_size` is below 1, or the logits are not finite.
+        If `batch_size` is below 1, `products` is unknown, or the logits are not finite.
+    qnn.errors.FreezeError
+        If the network cannot be frozen with the products asked for.
 
     Notes
     -----
@@ -104,9 +123,12 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluati
     """
     if batch_size < 1:
         raise ValueError(f"got batch_size {batch_size} for an evaluation; it must be at least 1; 256 is usual")
+    if products not in FORMS:
+        raise ValueError(f"got products={products!r} for an evaluation; allowed are {', '.join(FORMS)}")
     was_training = model.training
     model.eval()
-    run = runner(model, dataset)
+    run = runner(model, dataset, products)
+    outputs = hashlib.sha256()
     loss = LOSSES[model.recipe.loss].function
     losses = np.empty(len(dataset), np.int64)
     predictions = np.empty(len(dataset), np.int64)
@@ -115,6 +137,7 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluati
             for begin in range(0, len(dataset), batch_size):
                 part = slice(begin, begin + batch_size)
                 logits = run(dataset.images[part])
+                outputs.update(np.ascontiguousarray(logits, "<f4").data)
                 losses[part], _ = loss(logits, dataset.labels[part])
                 predictions[part] = predict(logits)
     finally:
@@ -130,4 +153,5 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256) -> Evaluati
         predictions=predictions,
         losses=losses,
         worst=np.argsort(-losses, kind="stable")[:WORST],
+        outputs=outputs.hexdigest(),
     )

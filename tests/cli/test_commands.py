@@ -54,6 +54,17 @@ def test_eval_repeats_the_stored_result(invoke: Any, trained: Path) -> None:
     assert "most mistakes" in text
 
 
+def test_eval_has_the_same_outputs_whatever_multiplies(invoke: Any, trained: Path) -> None:
+    found = [
+        _json(invoke("eval", trained, "--json", "--products", products)) for products in ("auto", "multiply", "layers")
+    ]
+    assert len({result["outputs"] for result in found}) == 1
+    assert [result["products"] for result in found] == ["auto", "multiply", "layers"]
+    refused = invoke("eval", trained, "--products", "xnor")
+    assert refused.exit_code == 1
+    assert "products='xnor'" in refused.stderr
+
+
 def test_eval_on_other_data(invoke: Any, trained: Path, tmp_path: Path) -> None:
     digits = data.load("digits", split="test")
     arrays = {

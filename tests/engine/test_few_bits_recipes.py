@@ -14,13 +14,20 @@ import qnn
 from qnn import DFP, data, nn, recipes
 from qnn.errors import ConfigError
 from qnn.models import BinaryConvNet, BinaryMLP
-from qnn.numerics import Noise, ap2, binarize, binarize_stochastic, glorot_rate, log_quant
+from qnn.numerics import Noise, ap2, binarize, binarize_stochastic, glorot_rate, log_quant, round_samples
 from qnn.quantizer import Format, Quantizer
 from qnn.training.config import TrainConfig
 from qnn.training.trainer import Trainer
 
 PATHS = qnn.available_kernels()
-KINDS = ("bnn", "bnn(stochastic=True, norm=shift)", "qnn(w=1, a=2, g=8)", "qnn(w=4, a=4, g=6)", "dorefa(w=1, a=2, g=6)")
+KINDS = (
+    "bnn",
+    "bnn(stochastic=True, norm=shift)",
+    "qnn(w=1, a=2, g=8)",
+    "qnn(w=4, a=4, g=6)",
+    "dorefa(w=1, a=2, g=6)",
+    "dorefa(w=1, a=2, g=6, scale=sample)",
+)
 
 
 @given(st.booleans(), st.sampled_from(["batch", "shift"]), st.integers(2, 16))
@@ -37,7 +44,7 @@ def test_the_name_of_bnn_reads_back(stochastic: bool, norm: str, g: int) -> None
     st.sampled_from(["batch", "shift"]),
 )
 def test_the_names_of_qnn_and_dorefa_read_back(w: int, a: int, g: int, quant: str, norm: str) -> None:
-    for recipe in (recipes.qnn(w, a, g, quant, norm), recipes.dorefa(w, a, g)):
+    for recipe in (recipes.qnn(w, a, g, quant, norm), recipes.dorefa(w, a, g), recipes.dorefa(w, a, g, "sample")):
         assert recipes.parse(recipe.name) == recipe
         assert recipe.is_integer
         assert recipe.strict
@@ -67,6 +74,7 @@ def test_what_the_recipes_say() -> None:
         ("qnn(w=6, quant=log)", "1 to 5"),
         ("qnn(quant=cubic)", "'linear' and 'log'"),
         ("dorefa(a=9)", "1 to 8"),
+        ("dorefa(scale=image)", "'tensor' and 'sample'"),
         ("bnn(g=1)", "2 to 16"),
     ],
 )
@@ -151,6 +159,41 @@ def test_unit_activation_of_every_code_and_its_gradient() -> None:
         nn.UnitActivation(replace(recipe, activated=Format(3, exponent=-1)))
     with pytest.raises(TypeError, match="float32"):
         nn.UnitActivation(recipe)(qnn.Tensor([1.0]))
+
+
+@pytest.mark.clause("BIT-13")
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+def test_gradients_are_rounded_sample_by_sample_before_both_products(kind: str) -> None:
+    recipe = recipes.dorefa(1, 2, 4, "sample")
+    assert recipe.first_layer().samples is None
+    assert recipe.last_layer().samples is None
+    layer: nn.Module = (
+        nn.Linear(6, 5, recipe=recipe) if kind == "linear" else nn.Conv2d(2, 5, 3, padding=1, recipe=recipe)
+    )
+    run = nn.prepare(layer, seed=3)
+    shape = (6,) if kind == "linear" else (4, 4, 2)
+    random = np.random.default_rng(2)
+    ints = random.integers(0, 4, (7, *shape)).astype(np.int8)
+    for path in PATHS:
+        with qnn.use_kernels(path):
+            made = []
+            for rounded in (False, True):
+                layer.samples = None if rounded else recipe.samples.site("gradient")  # type: ignore[union-attr]
+                if layer.samples is not None:
+                    layer.samples.clock, layer.samples.stream = layer.gradient.clock, 99
+                x = qnn.Tensor(DFP(ints, -2, 3), requires_grad=True, grad_site=Quantizer("gradient", Format(16)))
+                out = layer(x)
+                arrived = random.integers(-(2**15), 2**15, out.shape) >> np.arange(7).reshape(-1, *[1] * (out.ndim - 1))
+                if not rounded:
+                    raw = arrived.astype(np.int16)
+                g = round_samples(raw, 4, Noise("philox", 3, 99, 0))[0] if rounded else raw
+                layer.weight.grad = layer.bias.grad = None
+                layer.gradient.forget_step()
+                out.backward(DFP(g, -20, 16))
+                made.append((x.grad.ints, layer.weight.grad, layer.bias.grad))  # type: ignore[union-attr]
+            for mine, theirs in zip(*made, strict=True):
+                np.testing.assert_array_equal(mine, theirs, strict=True)
+    run.advance()
 
 
 @pytest.mark.clause("BIT-10", "BIT-11")

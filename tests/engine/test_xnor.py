@@ -76,7 +76,47 @@ def test_packed_bits_give_the_bits_of_evaluation_on_every_path(kind: str, recipe
                     np.testing.assert_array_equal(form(images), want, strict=True)
 
 
-@pytest.mark.parametrize("recipe", ["qnn(w=1, a=2)", "qnn(w=4, a=4)", "qnn(w=3, a=3, quant=log)", "dorefa(w=1, a=1)"])
+@pytest.mark.clause("BIN-6")
+@pytest.mark.parametrize("recipe", ["bnn", "qnn(w=1, a=2)", "dorefa(w=1, a=1)"])
+@pytest.mark.parametrize("kind", ["mlp", "digits-cnn"])
+def test_bit_planes_take_layers_whose_weights_alone_are_signs(kind: str, recipe: str) -> None:
+    model, images = net(kind, recipes.parse(recipe))
+    want = evaluated(model, images)
+    form = freeze(model, images[:2], products="xnor")
+    assert "bit-plane" in str(form)
+    assert "bit-plane" not in str(freeze(model, images[:2]))
+    for path in PATHS:
+        with qnn.use_kernels(path):
+            np.testing.assert_array_equal(form(images), want, strict=True)
+
+
+@pytest.mark.clause("BIN-6")
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from([1, 2]), st.integers(0, 2), st.sampled_from([1, 2]), st.integers(1, 70)
+)
+def test_bit_planes_of_any_bytes_give_the_product(
+    seed: int, stride: int, padding: int, dilation: int, channels: int
+) -> None:
+    random = np.random.default_rng(seed)
+    recipe = recipes.qnn(w=1, a=2)
+    nets: list[tuple[Any, tuple[int, ...]]] = [
+        (nn.Conv2d(channels, 3, 2, stride, padding, dilation, bias=False, recipe=recipe), (4, 5, channels)),
+        (nn.Linear(channels, 3, bias=False, recipe=recipe), (channels,)),
+    ]
+    for layer, shape in nets:
+        model: Any = nn.Sequential(nn.Quantize(recipe), layer)
+        nn.prepare(model, seed=1)
+        x = random.integers(-128, 128, (3, *shape)).astype(np.float32)
+        x.flat[0], x.flat[-1] = -128, 127
+        layer.weight.data = random.choice([-0.5, 0.5], layer.weight.shape).astype(np.float32)
+        model(qnn.Tensor(x))
+        model.eval()
+        form = freeze(model, x[:1], products="xnor")
+        assert "bit-plane" in str(form)
+        np.testing.assert_array_equal(form(x), model(qnn.Tensor(x)).numpy(), strict=True)
+
+
+@pytest.mark.parametrize("recipe", ["qnn(w=4, a=4)", "qnn(w=3, a=3, quant=log)", "dorefa(w=2, a=1)"])
 def test_other_recipes_freeze_and_have_no_signs_to_count(recipe: str) -> None:
     model, images = net("digits-cnn", recipes.parse(recipe))
     np.testing.assert_array_equal(freeze(model, images[:1])(images), evaluated(model, images))

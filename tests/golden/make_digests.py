@@ -54,6 +54,12 @@ RUNS: dict[str, dict[str, Any]] = {
     # A few bits: weights on powers of two, activations on a linear grid.
     "qnn": {"recipe": "qnn(w=4, a=2, g=6, quant=log)", "train_limit": 48, "batch_size": 16, "epochs": 2},
     "dorefa": {"recipe": "dorefa(w=2, a=3, g=6)", "train_limit": 48, "batch_size": 16, "epochs": 2},
+    "dorefa-sample": {
+        "recipe": "dorefa(w=1, a=2, g=6, scale=sample)",
+        "train_limit": 48,
+        "batch_size": 16,
+        "epochs": 2,
+    },
     # Recipes whose weights move by their own rule, range batch norm, gradients of two widths.
     "niti": {"recipe": "niti", "train_limit": 48, "batch_size": 16, "epochs": 2},
     "wage": {"recipe": "wage", "lr": 8.0, "train_limit": 48, "batch_size": 16, "epochs": 2},

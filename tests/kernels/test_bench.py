@@ -105,3 +105,23 @@ def test_names_and_numbers_that_do_not_exist_are_refused() -> None:
         bench.read(np.zeros(8, np.int64))
     with pytest.raises(ValueError, match="equal"):
         bench.read4_write1(np.zeros(3, np.uint32), np.zeros(4, np.uint8))
+
+
+@given(st.integers(0, 4), st.integers(0, 5), st.integers(0, 40), st.integers(0, 99))
+def test_plain_float_loops_multiply(m: int, n: int, k: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    x, w = (random.integers(-9, 10, (rows, k)).astype(np.float32) for rows in (m, n))
+    np.testing.assert_array_equal(bench.float_product(x, w), x @ w.T)  # small integers: exact in any order
+
+
+@pytest.mark.parametrize(
+    ("x", "error"),
+    [
+        (np.zeros((2, 3), np.float64), TypeError),
+        (np.zeros((2, 4), np.float32), ValueError),
+        (np.zeros(3, np.float32), ValueError),
+    ],
+)
+def test_plain_float_loops_refuse_what_they_cannot_take(x: np.ndarray, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        bench.float_product(x, np.zeros((2, 3), np.float32))

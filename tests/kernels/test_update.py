@@ -79,6 +79,37 @@ def test_adam(
     assert outcome(path, "adam", *args, threads=threads) == outcome("reference", "adam", *args)
 
 
+@pytest.mark.clause("UPD-4", "POW-5")
+@compiled
+@settings(max_examples=60)
+@given(
+    data=st.data(),
+    n=lengths,
+    step=st.integers(1, 10**6),
+    lr=rates,
+    beta1=factors,
+    beta2=factors,
+    eps=st.sampled_from([2.0**-27, 2.0**-149, 0.0, 1e-30, 3.0]),
+    decay=factors,
+    threads=thread_counts,
+)
+def test_shift_adamax(
+    path: str,
+    data: st.DataObject,
+    n: int,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    decay: float,
+    threads: int,
+) -> None:
+    w, g, m, v = (data.draw(real_arrays((n,))) for _ in range(4))
+    args = (w, g, m, np.abs(v), step, lr, beta1, beta2, eps, decay)
+    assert outcome(path, "shift_adamax", *args, threads=threads) == outcome("reference", "shift_adamax", *args)
+
+
 @pytest.mark.clause("UPD-1", "UPD-2")
 @compiled
 def test_a_term_whose_factor_is_zero_is_left_out(path: str) -> None:
@@ -129,6 +160,10 @@ def test_wrong_input_is_refused_alike(path: str) -> None:
     same_error(path, "adam", w, w, w, w, 0, 0.1)
     same_error(path, "adam", w, w, w, w, 1, 0.1, 1.0)
     same_error(path, "adam", w, w, w, w[:1], 1, 0.1)
+    same_error(path, "shift_adamax", w, w, w, w, 0, 0.1)
+    same_error(path, "shift_adamax", w, w, w, w, 1, np.inf)
+    same_error(path, "shift_adamax", w, w, w, w * np.float32(np.nan), 1, 0.1)
+    same_error(path, "shift_adamax", w, w, w, w * np.float32(3e38), 1, 0.1)
     same_error(path, "ints_to_float32", np.ones(2, np.float32), 0)
     same_error(path, "ints_to_float32", np.ones(2, np.int32), 401)
     with kernels.use_kernels(path):

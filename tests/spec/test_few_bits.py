@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qnn.numerics import (
+    Noise,
     Rounding,
     Target,
     ap2_dots,
@@ -25,6 +26,9 @@ from qnn.numerics import (
     linear_quant,
     log_quant,
     pow2_levels,
+    requantize,
+    round_samples,
+    sample_shifts,
     shift_adamax,
     shift_bn_deviations,
     shift_bn_eval_statistics,
@@ -247,3 +251,62 @@ def test_bad_input_is_refused() -> None:
             function(np.ones(2))
     with pytest.raises(ValueError, match="one uint16 word each"):
         binarize_stochastic(array(1, 2), np.zeros(3, np.uint16))
+
+
+# --- gradients sample by sample ---
+BATCHES = st.tuples(
+    st.sampled_from([np.int8, np.int16]), st.integers(0, 4), st.integers(0, 9), st.integers(0, 2**32 - 1)
+)
+
+
+def batch(made: tuple[type, int, int, int]) -> np.ndarray:
+    """Samples of very different magnitudes."""
+    dtype, samples, size, seed = made
+    random = np.random.default_rng(seed)
+    bits = np.iinfo(dtype).bits
+    x = random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (samples, size))
+    return (x >> random.integers(0, bits, (samples, 1))).astype(dtype)
+
+
+@pytest.mark.clause("BIT-13")
+@given(BATCHES, st.integers(2, 16))
+def test_the_shift_is_the_least_that_holds_the_largest_entry(made: tuple[type, int, int, int], bits: int) -> None:
+    x = batch(made)
+    for row, shift in zip(x, sample_shifts(x, bits).tolist(), strict=True):
+        largest = max((abs(int(value)) for value in row), default=0)
+        assert largest < 2 ** (shift + bits - 1)
+        assert shift == 0 or largest >= 2 ** (shift + bits - 2)
+
+
+@pytest.mark.clause("BIT-13")
+@given(BATCHES, st.integers(2, 16), st.integers(0, 100))
+def test_each_sample_is_requantised_by_itself_with_the_words_of_its_place(
+    made: tuple[type, int, int, int], bits: int, start: int
+) -> None:
+    x = batch(made)
+    noise = Noise(seed=3, stream=4, step=5, start=start)
+    got, counts = round_samples(x, bits, noise)
+    assert got.dtype == x.dtype
+    assert got.shape == x.shape
+    assert counts.total == x.size
+    for place, (row, shift) in enumerate(zip(x, sample_shifts(x, bits).tolist(), strict=True)):
+        own = Noise(seed=3, stream=4, step=5, start=start + place * len(row))
+        ints, _ = requantize(row.astype(np.int64), 0, Target(shift, bits, Rounding.STOCHASTIC, own))
+        assert got[place].tolist() == [int(value) << shift for value in ints]
+        if shift == 0:
+            np.testing.assert_array_equal(got[place], row)
+        assert (np.abs(got[place].astype(int) - row.astype(int)) <= 1 << shift).all()
+
+
+@pytest.mark.clause("BIT-13")
+@given(BATCHES, st.integers(2, 16), st.integers(0, 4))
+def test_a_sample_does_not_see_the_others(made: tuple[type, int, int, int], bits: int, cut: int) -> None:
+    x = batch(made)
+    cut = min(cut, len(x))
+    whole, _ = round_samples(x, bits, Noise(seed=1))
+    size = x[0].size if len(x) else 0
+    parts = [
+        round_samples(x[:cut], bits, Noise(seed=1))[0],
+        round_samples(x[cut:], bits, Noise(seed=1, start=cut * size))[0],
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)

@@ -134,6 +134,8 @@ def test_costs_are_those_of_trained_rows(tmp_path: Path) -> None:
     assert min(fp32.training, fp32.inference, integers.training, integers.inference) > 0
     assert [line[0] for line in costs.table([fp32, integers])] == ["fp32", "int"]
     assert all(len(line) == len(costs.HEADER) for line in costs.table([fp32, integers]))
+
+
 @pytest.mark.clause("WGT-11", "LAY-11")
 def test_ways_to_multiply_are_compared_on_all_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = tuple(reproduce.Row(name, name, None, {"model": "digits-cnn"}) for name in ("nbq", "fp32"))

@@ -60,6 +60,9 @@ enum {
     QNN_LOOPS
 };
 
+/* y = x * weights^T, [m, k] times [n, k], on one thread. */
+void qnn_bench_float_product(const float *x, const float *weights, int64_t m, int64_t n, int64_t k, float *y);
+
 int qnn_loop_available(int loop);
 void qnn_loop_run(int loop, const qnn_product *product, int threads);
 

@@ -152,6 +152,17 @@ int qnn_loop_available(int loop) { return loop <= QNN_LOOP_SHIFT_SCALAR || (loop
 int qnn_loop_available(int loop) { return loop <= QNN_LOOP_SHIFT_SCALAR; }
 #endif
 
+/* The baseline of papers on binary networks: three loops, one float32 sum after another. */
+SCALAR void qnn_bench_float_product(const float *x, const float *weights, int64_t m, int64_t n, int64_t k, float *y)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float sum = 0;
+            SCALAR_LOOP for (int64_t t = 0; t < k; t++) sum += x[i * k + t] * weights[j * k + t];
+            y[i * n + j] = sum;
+        }
+}
+
 typedef void loop_fn(const qnn_product *, int64_t, int64_t);
 
 static loop_fn *const loops[QNN_LOOPS] = {

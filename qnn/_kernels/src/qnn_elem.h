@@ -99,6 +99,10 @@ int64_t qnn_sgd_step(const qnn_sgd *how_to, const float *w, const float *g, cons
                      qnn_how how, float *w_out, float *velocity_out);
 int64_t qnn_adam_step(const qnn_adam *how_to, const float *w, const float *g, const float *first, const float *second,
                       int64_t n, qnn_how how, float *w_out, float *first_out, float *second_out);
+/* The same for AdaMax by shifts; it leaves take2, correct1 and correct2 alone. */
+int64_t qnn_shift_adamax_step(const qnn_adam *how_to, const float *w, const float *g, const float *first,
+                              const float *largest, int64_t n, qnn_how how, float *w_out, float *first_out,
+                              float *largest_out);
 /* Integers of 4 or 8 bytes to float32 (one rounding), times a power of two. */
 void qnn_to_float32(const void *ints, int bytes, int64_t n, double power, qnn_how how, float *out);
 

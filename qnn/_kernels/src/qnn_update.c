@@ -1,5 +1,5 @@
 /* Optimiser steps and the conversion of exact gradients: float32, one IEEE operation at a time in the stated order
-   (clauses UPD-1, UPD-2, FLT-2, FLT-3). */
+   (clauses UPD-1, UPD-2, UPD-4, FLT-2, FLT-3). */
 #include <math.h>
 
 #include "qnn_blocks.h"
@@ -92,6 +92,46 @@ QNN_BODY void adam_body(const job *j, int64_t begin, int64_t end, int *bad)
 }
 QNN_TWICE(adam, (const job *j, int64_t begin, int64_t end, int *bad), (j, begin, end, bad))
 
+/* AP2 of x >= 0 (clause POW-5): a field above that of the root of 2 carries into the exponent. Numbers without a leading
+   one in the field are lifted by 2^64 before, exactly. */
+static inline float next_power(float x)
+{
+    float lift = x < 0x1p-126f ? 0x1p64f : 1.0f, lifted = x * lift, power;
+    uint32_t bits;
+    memcpy(&bits, &lifted, sizeof bits);
+    bits = (bits + (0x7FFFFFu - 0x3504F3u)) & 0xFF800000u;
+    memcpy(&power, &bits, sizeof power);
+    return power / lift;
+}
+
+QNN_BODY int shift_adamax_case(const job *j, int64_t begin, int64_t end, int decays)
+{
+    const qnn_adam a = *j->adam;
+    int bad = 0;
+    for (int64_t i = begin; i < end; i++) {
+        float d = j->g[i], largest = j->second[i];
+        if (decays) {
+            float pull = a.weight_decay * j->w[i];
+            d = d + pull;
+        }
+        float kept = a.beta1 * j->first[i], new_part = a.take1 * d, m = kept + new_part;
+        float kept2 = a.beta2 * largest, size = fabsf(d), v = kept2 > size ? kept2 : size;
+        float below = next_power(v > a.epsilon ? v : a.epsilon);
+        float step = a.rate * m, change = step / below, w = j->w[i] - change;
+        j->w_out[i] = w;
+        j->first_out[i] = m;
+        j->second_out[i] = v;
+        bad |= is_bad(w) | is_bad(m) | is_bad(v) | is_bad(largest) | is_bad(below);
+    }
+    return bad;
+}
+
+QNN_BODY void shift_adamax_body(const job *j, int64_t begin, int64_t end, int *bad)
+{
+    *bad |= j->adam->weight_decay != 0 ? shift_adamax_case(j, begin, end, 1) : shift_adamax_case(j, begin, end, 0);
+}
+QNN_TWICE(shift_adamax, (const job *j, int64_t begin, int64_t end, int *bad), (j, begin, end, bad))
+
 #define SCALED(type)                                            \
     for (int64_t i = begin; i < end; i++) {                     \
         float once = (float)((const type *)j->ints)[i];         \
@@ -123,6 +163,14 @@ static void adam_block(const void *context, int64_t begin, int64_t end, qnn_tall
     tally->bad += bad;
 }
 
+static void shift_adamax_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
+{
+    const job *j = context;
+    int bad = 0;
+    (j->avx2 ? shift_adamax_avx2 : shift_adamax_c)(j, begin, end, &bad);
+    tally->bad += bad;
+}
+
 static void to_float32_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
     const job *j = context;
@@ -144,6 +192,15 @@ int64_t qnn_adam_step(const qnn_adam *how_to, const float *w, const float *g, co
     job j = {.w = w, .g = g, .first = first, .second = second, .adam = how_to, .avx2 = how.avx2, .w_out = w_out,
              .first_out = first_out, .second_out = second_out};
     return qnn_run_blocks(n, QNN_GRAIN, how, adam_block, &j).bad;
+}
+
+int64_t qnn_shift_adamax_step(const qnn_adam *how_to, const float *w, const float *g, const float *first,
+                              const float *largest, int64_t n, qnn_how how, float *w_out, float *first_out,
+                              float *largest_out)
+{
+    job j = {.w = w, .g = g, .first = first, .second = largest, .adam = how_to, .avx2 = how.avx2, .w_out = w_out,
+             .first_out = first_out, .second_out = largest_out};
+    return qnn_run_blocks(n, QNN_GRAIN, how, shift_adamax_block, &j).bad;
 }
 
 void qnn_to_float32(const void *ints, int bytes, int64_t n, double power, qnn_how how, float *out)
