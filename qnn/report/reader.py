@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qnn.data.pictures import Images
 from qnn.errors import QnnError, RunError
+from qnn.numerics import DFP
 from qnn.report.markup import short_name
 from qnn.report.restore import Restored, restore, weights_of
 from qnn.report.view import RunView, SiteTrace, WeightHistogram, WorstExample
@@ -139,11 +140,12 @@ def _checkpoint(view: RunView, folder: RunFolder, seed: int) -> Restored | None:
 
 
 def _histogram(name: str, module: Any, master: Any) -> WeightHistogram:
-    """Counts of master values and of integer codes in the same bins over the code range."""
-    copy = module.weight_site.parameter(master)
+    """Counts of master values and of integer codes in the same bins over the code range; no masters: the codes twice."""
+    copy = master.data if isinstance(master.data, DFP) else module.weight_site.parameter(master)
     half = 2 ** (copy.bits - 1)
     bins = min(BINS, 2 * half)
-    values = np.ldexp(np.asarray(master.data, np.float64).ravel(), -copy.exponent)
+    real = copy.to_float() if copy is master.data else master.data
+    values = np.ldexp(np.asarray(real, np.float64).ravel(), -copy.exponent)
     codes = np.asarray(copy.ints).ravel().astype(np.int64)
     floats, _ = np.histogram(values, bins, (-half, half))
     counted, _ = np.histogram(codes, bins, (-half, half))

@@ -113,7 +113,7 @@ def _build(loaded: checkpoints.Checkpoint, file: Path, note: str, seed: int) -> 
 
 
 def weights_of(model: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Each weight tensor with an integer copy: (module name, module, float32 master parameter)."""
+    """Each weight tensor with an integer copy: (module name, module, parameter: float32 master, or DFP without one)."""
     for name, module in model.named_modules():
         if hasattr(module, "weight_site") and hasattr(module, "weight"):
             yield name, module, module.weight

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qnn import data
+from qnn import data, recipes, training
 from qnn.errors import RunError
 from qnn.report import comparison, write_report
 from qnn.report.page import duration, render
 from qnn.report.reader import read_run
 from qnn.report.view import RunView
+from qnn.training.config import TrainConfig
 
 SECTIONS = (
     "curves",
@@ -224,3 +225,13 @@ def test_site_totals_are_those_of_the_trace(finished: Path) -> None:
 @pytest.mark.parametrize(("value", "text"), [(None, "–"), (4.25, "4.2"), (75.0, "15"), (7260.0, "01")])
 def test_duration(value: float | None, text: str) -> None:
     assert text in duration(value)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_run_of_every_recipe_has_a_report(name: str, tmp_path: Path, parse: Any) -> None:
+    training.train(TrainConfig(recipe=name, train_limit=32, epochs=1, out=str(tmp_path / "run")))
+    view = read_run(tmp_path / "run")
+    assert view.notes == []
+    assert len(view.weights) == (0 if name == "fp32" else 3)
+    page = parse(write_report(tmp_path / "run", tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert page.complaints == []
