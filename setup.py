@@ -58,6 +58,7 @@ EPILOGUE = (
 MAC = (
     "qnn_gemm.c",
     "qnn_gemm_few.c",
+    "qnn_gemm_dots_vnni.c",
     "qnn_gemm_codes.c",
     "qnn_codes_avx2.c",
     "qnn_codes_vnni.c",

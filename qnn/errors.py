@@ -31,5 +31,9 @@ class FreezeError(QnnError, ValueError):
     """A network cannot be frozen for inference: its outputs would depend on more than one input."""
 
 
+class NoProductsError(FreezeError):
+    """A network has no layer that can multiply in the way that was asked for; it can be frozen in others."""
+
+
 class RunError(QnnError):
     """A run failed: a loss that is not finite, a folder in use, a disk that is full."""

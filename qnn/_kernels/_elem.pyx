@@ -298,7 +298,7 @@ cdef class _PreparedAdd:
         cdef cnp.ndarray first, flat, out
         cdef int i
         cdef int64_t n, cols
-        if len(terms) != self.count or not all([_is(term, _INT8) for term in terms]):
+        if self.count == 0 or len(terms) != self.count or not all([_is(term, _INT8) for term in terms]):
             return self.definition(*terms)
         first = terms[0]
         dense = []

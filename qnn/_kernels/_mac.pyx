@@ -11,6 +11,8 @@ from qnn.numerics.mac import accumulator_dtype as _accumulator_dtype
 from qnn.numerics.mac import check_conv_shapes as _check_conv_shapes
 from qnn.numerics.mac import conv_output_hw as _conv_output_hw
 
+from qnn._kernels.prepared import check_prepared as _check_prepared
+
 include "_target.pxi"
 
 cnp.import_array()
@@ -122,7 +124,7 @@ def build_info():
     cdef qnn_cpu cpu = qnn_cpu_features()
     found = [("avx2", cpu.avx2), ("fma", cpu.fma), ("avx512f", cpu.avx512f), ("avx512bw", cpu.avx512bw),
              ("avx512vl", cpu.avx512vl), ("avx512vnni", cpu.avx512vnni),
-             ("avx512vpopcntdq", cpu.avx512vpopcntdq), ("amx-tile", cpu.amx_tile),
+             ("avx512vbmi", cpu.avx512vbmi), ("avx512vpopcntdq", cpu.avx512vpopcntdq), ("amx-tile", cpu.amx_tile),
              ("amx-int8", cpu.amx_int8), ("amx-permission", cpu.amx_int8 and qnn_amx_permission())]
     note = " (AVX512 and AMX are emulated)" if QNN_EMULATED else ""
     return {"compiler": QNN_COMPILER.decode() + note, "openmp": bool(qnn_has_openmp()),
@@ -413,7 +415,7 @@ cdef class Kernels:
 
 
 cdef class _PreparedConv2d:
-    """A convolution whose weights, geometry and target were checked and packed once; called with images."""
+    """A convolution that was checked once, its weights packed where the path keeps them so; called with images."""
     cdef qnn_prepared_conv *prepared
     cdef qnn_output output
     cdef qnn_target target
@@ -434,17 +436,13 @@ cdef class _PreparedConv2d:
         p.rest = tuple(shape)
         _fill_shape(&p.shape, (1, *p.rest), weights.shape, stride, padding, dilation, groups)
         wide = _is_wide(p.shape.kh * p.shape.kw * (p.shape.channels // p.shape.groups), 1, _bytes(w))
-        sink = _Sink.make((1, p.shape.oh, p.shape.ow, p.shape.filters), wide, target, exponent, bias)
-        if sink.target.rounding == QNN_STOCHASTIC:
-            raise ValueError("got stochastic rounding for a prepared convolution; its noise depends on the call: use "
-                             "conv2d_requantize")
+        _check_prepared(target, table, p.shape.filters)
+        sink = _Sink.make((0, p.shape.oh, p.shape.ow, p.shape.filters), wide, target, exponent,
+                          None if bias is None else _np.array(bias, copy=True))
         p.kind, p.weights, p.bias = sink.array.dtype, w, sink.bias
         p.output, p.target = sink.output, sink.target
+        p.output.data, p.output.target = NULL, NULL
         if table is not None:
-            if p.kind != _np.int8 or not isinstance(table, _np.ndarray) or table.dtype != _np.int8 or (
-                    table.shape != (p.shape.filters, 256)):
-                raise ValueError(f"got a table for results of {p.kind} and {p.shape.filters} channels; allowed is an "
-                                 "int8 array [channels, 256] where results are int8: leave it out")
             p.table = _np.array(table, order="C", copy=True)
             p.output.table = <const int8_t *>cnp.PyArray_DATA(<cnp.ndarray>p.table)
             p.output.vbmi = isa != qnn_isa_c() and isa != qnn_isa_avx2() and qnn_cpu_has_vbmi()

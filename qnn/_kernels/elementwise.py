@@ -18,6 +18,7 @@ from qnn import numerics
 
 from . import TABLE
 from .mac import SELF_CHECKED, SHIFT_GEMM4
+from .prepared import check_prepared
 
 Ints = NDArray[Any]
 Pair = tuple[int, int]
@@ -141,17 +142,13 @@ def prepare_add(
     own, entries = tuple(exponents), None if table is None else table.copy()
     if not own:
         raise ValueError("got no exponents; a sum has one or more terms: pass the exponent of each")
-    if target.rounding == numerics.Rounding.STOCHASTIC:
-        raise ValueError(
-            "got stochastic rounding for a prepared sum; its noise depends on the call: use add_requantize"
-        )
-    if entries is not None and (target.bits > 8 or entries.dtype != np.int8 or entries.shape[1:] != (256,)):
-        raise ValueError(
-            f"got a table {entries.dtype} {entries.shape} for results of {target.bits} bits; allowed is an int8 array "
-            "[channels, 256] where results are int8: leave it out"
-        )
+    check_prepared(target, entries)
 
     def run(*terms: Ints) -> Ints:
+        if len(terms) != len(own):
+            raise ValueError(
+                f"got {len(terms)} terms for a sum that was prepared for {len(own)}: pass one per exponent"
+            )
         y, _ = numerics.add_requantize(list(zip(terms, own, strict=True)), target)
         return y if entries is None else numerics.look_up(y, entries)
 
@@ -266,12 +263,19 @@ BIT_PRODUCTS = ("xnor_gemm", "xnor_conv2d", "bitplane_gemm")
 
 
 def refusal(path: str) -> str | None:
-    """Return why a path of COMPILED must not be offered: its products of bits differ from those of the definition.
+    """Return why a path of COMPILED must not be offered: its tables or products of bits differ from the definition's.
 
     The cases are fixed: lengths with and without tails, rows for each way to go through them, set pad bits.
     """
     own = COMPILED[path]
-    if path not in SELF_CHECKED or "xnor_gemm" not in own:
+    if path not in SELF_CHECKED:
+        return None
+    if "look_up" in own:
+        codes = (np.arange(65 * 32) * 157 % 256).astype(np.uint8).reshape(65, 32)
+        table = (np.arange(32 * 256) * 101 % 251 - 125).astype(np.int8).reshape(32, 256)
+        if not np.array_equal(own["look_up"](codes, table), numerics.look_up(codes, table)):
+            return "its tables of bytes differ from the definition on small fixed cases"
+    if "xnor_gemm" not in own:
         return None
     for rows, columns, k in ((1, 5, 70), (5, 17, 64), (13, 33, 1100)):
         words = np.arange(1, (rows + columns) * ((k + 63) // 64) + 1, dtype=np.uint64)

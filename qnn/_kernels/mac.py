@@ -12,7 +12,9 @@ from qnn.numerics import mac as numerics
 from qnn.numerics.dfp import Target, requantize
 from qnn.numerics.exponent import Counts
 from qnn.numerics.layers import look_up
-from qnn.numerics.rounding import Rounding
+from qnn.numerics.mac import check_conv_shapes
+
+from .prepared import check_prepared
 
 Ints = NDArray[Any]
 Pair = tuple[int, int]
@@ -100,7 +102,7 @@ def prepare_conv2d(
     w : ndarray of int8 or int16 [O, KH, KW, C/groups]
         Copied.
     bias : ndarray of int64 [O], optional
-        On the accumulators' grid.
+        On the accumulators' grid; copied.
     exponent : int
         Exponent of the accumulators.
     target : Target
@@ -126,15 +128,9 @@ def prepare_conv2d(
     """
     weights, offset = w.copy(), None if bias is None else bias.copy()
     entries = None if table is None else table.copy()
-    if target.rounding == Rounding.STOCHASTIC:
-        raise ValueError(
-            "got stochastic rounding for a prepared convolution; its noise depends on the call: use conv2d_requantize"
-        )
-    if entries is not None and (target.bits > 8 or entries.dtype != np.int8 or entries.shape != (len(w), 256)):
-        raise ValueError(
-            f"got a table for results of {target.bits} bits and {len(w)} channels; allowed is an int8 array "
-            "[channels, 256] where results are int8: leave it out"
-        )
+    check_prepared(target, entries, len(w))
+    check_conv_shapes((1, *shape), w.shape, groups)
+    numerics.conv_output_hw(shape[:2], w.shape[1:3], stride, padding, dilation)
 
     def run(x: NDArray[np.int8]) -> Ints:
         if x.dtype != np.int8 or x.shape[1:] != tuple(shape):

@@ -76,7 +76,7 @@ def run_(name: str, quick: bool, rows: tuple[str, ...], seeds: tuple[int, ...], 
 def check_(name: str, quick: bool, rows: tuple[str, ...], runs: Path) -> None:
     """Compare the ways to multiply: the whole test set through the layers and each frozen form, bit for bit.
 
-    Takes the finished integer runs in --runs; each gets a products.json.
+    Takes the finished integer runs in --runs.
     """
     from qnn import recipes, reproduce
     from qnn.errors import RunError

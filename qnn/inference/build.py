@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qnn.errors import FreezeError
+from qnn.errors import FreezeError, NoProductsError
 from qnn.inference import xnor
 from qnn.inference.frozen import FrozenModel, Port, Step, Value
 from qnn.inference.lower import PRODUCTS, Node, lower
@@ -123,13 +123,13 @@ def _freeze(model: Module, example: Any, products: str) -> FrozenModel:
     uses[result.slot] += 1
     ready = xnor.plan(nodes, uses, planes=products == "xnor") if products in ("auto", "xnor") else {}
     if products == "xnor" and not ready:
-        raise FreezeError(
+        raise NoProductsError(
             "got products='xnor' for a network without a layer whose weights are all +1 or -1; take 'auto' or "
             "'multiply', or a binary recipe such as qnn.recipes.bnn()"
         )
     steps = lower(nodes, uses, products, ready)
-    if products == "shift" and not any(step.names[0].startswith("shift_") for step in steps):
-        raise FreezeError(
+    if products == "shift" and not any(step.names[0].startswith("shift ") for step in steps):
+        raise NoProductsError(
             "got products='shift' for a network none of whose layers has power-of-two weights; train it with a recipe "
             "such as nbq, or leave products out"
         )

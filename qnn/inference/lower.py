@@ -74,7 +74,7 @@ def lower(
         if _fits_a_table(node) and not all(isinstance(member.operation, ReluInteger) for member in chain):
             run, inputs = _through_table(chain), node.inputs[:1]
         elif products == "shift" and (shifted := shift_product(node.operation, node.inputs[0].exponent or 0)):
-            chain = [replace(node, name=f"shift_{node.name}")]
+            chain = [replace(node, name=f"shift {node.name}")]
             run = shifted
         elif (prepare := _PREPARED.get(type(node.operation))) and (prepared := prepare(node, chain[1:])):
             run = prepared

@@ -313,13 +313,16 @@ def _by_planes(node: Node) -> Step:
     def linear(x: Value, *_: Value) -> Value:
         return finish(multiply(x.view(np.uint8) ^ np.uint8(128)))
 
+    is_linear = isinstance(operation, LinearInteger)
+    kernel = operation.weight.shape[1:3]
+    stride, padding, dilation, _groups = (None,) * 4 if is_linear else operation.window.args()
+
     def conv(x: Value, *_: Value) -> Value:
-        kernel, (stride, padding, dilation, _groups) = operation.weight.shape[1:3], operation.window.args()
         windows = patches(x.view(np.uint8) ^ np.uint8(128), kernel, stride, padding, dilation, fill=128)
         sums = multiply(np.ascontiguousarray(windows).reshape(-1, terms))
         return finish(sums.reshape(*windows.shape[:3], -1))
 
-    run = linear if isinstance(operation, LinearInteger) else conv
+    run = linear if is_linear else conv
     return Step((f"bit-plane {node.name}",), node.module, node.inputs[:1], node.output, run)
 
 

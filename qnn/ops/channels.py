@@ -14,7 +14,7 @@ _WIDTH = 4096  # numbers of a row at most
 
 
 def wide(x: Float, *vectors: Float) -> tuple[Float, ...]:
-    """A view of x [rows, k*C] and the vectors [C] repeated k times, for element-wise work with broadcasting."""
+    """x as [rows, k*C] and the vectors [C] repeated k times, for element-wise work; a view where x is contiguous."""
     channels = x.shape[-1]
     repeat = _repeat(x)
     return (x.reshape(-1, repeat * channels), *(np.tile(vector, repeat) for vector in vectors))

@@ -61,7 +61,7 @@ class Conv2dFloat(Operation):
         y = _convolve(x, weight, self.window, self.hw)
         if bias is not None:
             pixels, offset = wide(y, bias)
-            pixels += offset
+            return (pixels + offset).reshape(y.shape)
         return y
 
     def backward(self, gradient: Float) -> tuple[Any, ...]:

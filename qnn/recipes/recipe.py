@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from qnn.numerics import level_thresholds, staircase_slope
+from qnn.numerics import Rounding, level_thresholds, staircase_slope
 from qnn.quantizer import Format, Quantizer
 from qnn.updates import UpdateRule
 from qnn.weights import WeightRule
@@ -93,8 +93,8 @@ class Recipe:
         Of a narrower copy of the gradient, from which layers with weights make the gradient of their input; that of the
         weights is made from the gradient as it arrives.
     samples : Format or None
-        Of the gradients that arrive at layers with weights, each sample rounded below its own largest magnitude; the
-        bits and the rounding count, the grid is that of the gradient.
+        Of the gradients that arrive at layers with weights, each sample rounded below its own largest magnitude;
+        only the bits count: noise rounds, and the grid is that of the gradient.
     """
 
     name: str
@@ -127,6 +127,11 @@ class Recipe:
     samples: Format | None = None
 
     def __post_init__(self) -> None:
+        if self.samples is not None and self.samples.rounding != Rounding.STOCHASTIC:
+            raise ValueError(
+                f"got samples={self.samples} in recipe {self.name!r}; gradients per sample are rounded "
+                "with noise: give it the rounding STOCHASTIC"
+            )
         given = [f is not None for f in (self.input, self.weight, self.bias, self.activation, self.gradient)]
         if any(given) and not all(given):
             raise ValueError(

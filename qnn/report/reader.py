@@ -140,7 +140,7 @@ def _checkpoint(view: RunView, folder: RunFolder, seed: int) -> Restored | None:
 
 
 def _histogram(name: str, module: Any, master: Any) -> WeightHistogram:
-    """Counts of master values and of integer codes in the same bins over the code range; no masters: the codes twice."""
+    """Counts of master values and of integer codes in the same bins; without masters, those of the codes twice."""
     copy = master.data if isinstance(master.data, DFP) else module.weight_site.parameter(master)
     half = 2 ** (copy.bits - 1)
     bins = min(BINS, 2 * half)

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from qnn.errors import FreezeError, SpecError
-from qnn.training.files import write_atomically
-
-PRODUCTS = "products.json"
+from qnn.errors import NoProductsError, SpecError
 
 
 @dataclass(frozen=True)
@@ -27,18 +19,18 @@ class Products:
         Share of right predictions.
     ways : tuple of str
         "layers", the network itself, and the ``products`` of :func:`qnn.inference.freeze` that it allows.
-    digest : str
+    outputs : str
         SHA-256 of all outputs, float32 little-endian, images in order; the same for all ways.
     """
 
     images: int
     accuracy: float
     ways: tuple[str, ...]
-    digest: str
+    outputs: str
 
 
 def check(folder: Path, batch_size: int = 250) -> Products:
-    """Run the whole test set through a finished run's network in every way, and write ``products.json`` beside it.
+    """Run the whole test set through a finished run's network in every way that it allows.
 
     Parameters
     ----------
@@ -50,7 +42,7 @@ def check(folder: Path, batch_size: int = 250) -> Products:
     Raises
     ------
     qnn.errors.SpecError
-        If an output differs in any bit; names the way, and the first image.
+        If an output differs in any bit; names the ways.
     qnn.errors.FreezeError
         If the network is of float32 layers: those have one way only.
 
@@ -58,39 +50,29 @@ def check(folder: Path, batch_size: int = 250) -> Products:
     -----
     Bit-exactness: clauses LAY-11, WGT-11, BIT-12.
     """
-    from qnn.inference import freeze
-    from qnn.operation import no_grad
     from qnn.report.restore import restore
+    from qnn.training import evaluate, runtime
+    from qnn.training.evaluation import LAYERS
     from qnn.training.inputs import load_split
     from qnn.training.runs import RunFolder
 
     config = RunFolder(folder).config()
     model = restore(folder, config.seed).model
     test = load_split(config, "test")
-    example = test.images[:1]
-    ways: dict[str, Any] = {"multiply": freeze(model, example, products="multiply")}
-    for products in ("shift", "xnor"):
-        try:
-            ways[products] = freeze(model, example, products=products)
-        except FreezeError:  # no layer of that kind
-            continue
-    told, right = sha256(), 0
-    with no_grad():
-        for begin in range(0, len(test), batch_size):
-            part = slice(begin, begin + batch_size)
-            want = model(test.images[part]).numpy()
-            for way, run in ways.items():
-                different = (run(test.images[part]).view(np.uint32) != want.view(np.uint32)).any(axis=1)
-                if different.any():
-                    raise SpecError(
-                        f"got other outputs from products={way!r} than from the layers for image "
-                        f"{begin + int(different.argmax())} of {folder}; all bits must be equal: report it"
-                    )
-            told.update(want.astype("<f4").tobytes())
-            right += int((want.argmax(axis=1) == test.labels[part]).sum())
-    found = Products(len(test), right / len(test), ("layers", *ways), told.hexdigest())
-    write_atomically(folder / PRODUCTS, [(json.dumps(asdict(found)) + "\n").encode()])
-    return found
+    found = {}
+    with runtime(config):
+        for way in (LAYERS, "multiply", "shift", "xnor"):
+            try:
+                found[way] = evaluate(model, test, batch_size, way)
+            except NoProductsError:
+                continue
+    told = found[LAYERS]
+    if different := [way for way, tested in found.items() if tested.outputs != told.outputs]:
+        raise SpecError(
+            f"got other outputs from products {', '.join(different)} than from the layers on the test set of {folder}; "
+            "all bits must be equal: report it"
+        )
+    return Products(len(test), told.accuracy, tuple(found), told.outputs)
 
 
-__all__ = ["PRODUCTS", "Products", "check"]
+__all__ = ["Products", "check"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qnn.errors import RunError
+from qnn.operation import no_grad
 from qnn.reproduce.experiment import Experiment, Row
 from qnn.reproduce.records import RESULT, folder_of
 
@@ -111,7 +112,8 @@ class _Row:
 
     def infer(self) -> int:
         """Classify a batch; how many images it had."""
-        self._forward(self.images)
+        with no_grad():
+            self._forward(self.images)
         return len(self.images)
 
     def cost(self, training: float, inference: float) -> Cost:

@@ -127,12 +127,12 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, products: s
         raise ValueError(f"got products={products!r} for an evaluation; allowed are {', '.join(FORMS)}")
     was_training = model.training
     model.eval()
-    run = runner(model, dataset, products)
     outputs = hashlib.sha256()
     loss = LOSSES[model.recipe.loss].function
     losses = np.empty(len(dataset), np.int64)
     predictions = np.empty(len(dataset), np.int64)
     try:
+        run = runner(model, dataset, products)
         with no_grad():
             for begin in range(0, len(dataset), batch_size):
                 part = slice(begin, begin + batch_size)

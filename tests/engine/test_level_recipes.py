@@ -286,10 +286,10 @@ def test_five_epochs_learn_and_shifts_repeat_the_multiply_on_all_test_images(
     want = outputs(model, test.images)
     assert accuracy(want, test) >= least
     multiplied, shifted = (freeze(model, test.images[:2], products=products) for products in ("multiply", "shift"))
-    assert [step.names[0] for step in shifted.steps if step.names[0].startswith("shift_")] == [
-        "shift_conv2d",
-        "shift_conv2d",
-        "shift_linear",
+    assert [step.names[0] for step in shifted.steps if step.names[0].startswith("shift ")] == [
+        "shift conv2d",
+        "shift conv2d",
+        "shift linear",
     ]
     np.testing.assert_array_equal(multiplied(test.images), want)
     np.testing.assert_array_equal(shifted(test.images), want)

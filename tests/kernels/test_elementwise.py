@@ -181,6 +181,13 @@ def test_prepared_add_refuses_what_it_cannot_keep(path: str) -> None:
     same_error(path, "prepare_add", [0], Target(0, 8, Rounding.STOCHASTIC, Noise(seed=1, stream=2)))
     same_error(path, "prepare_add", [0], Target(0, 16), table)
     same_error(path, "prepare_add", [0], Target(0), table[:, :5])
+    add, term = run(path, "prepare_add", [0, 1], Target(0)), np.zeros((2, 4), np.int8)
+    for wrong in ((), (term,), (term, term, term), (term, term[:1])):
+        with pytest.raises(ValueError, match=r"terms|shapes"):
+            add(*wrong)
+    if path != "reference":
+        with pytest.raises(TypeError):
+            type(add)()()
 
 
 @pytest.mark.clause("REQ-7")

@@ -231,7 +231,7 @@ def test_prepared_conv2d_refuses_what_it_cannot_keep(path: str) -> None:
             (Target(0), table[:, :5]),
             (Target(0), table.astype(np.int16)),
         ]:
-            with pytest.raises(ValueError, match=r"allowed|depends on"):
+            with pytest.raises(ValueError, match=r"allowed|prepared kernel"):
                 kernels.call("prepare_conv2d", w, None, 0, target, (3, 3, 2), entries)
 
 
@@ -242,12 +242,15 @@ def test_a_prepared_conv2d_keeps_its_own_weights_and_table(path: str) -> None:
         ints((2, 9, 9, 4), np.int8, "random", 2),
         np.ones((16, 256), np.int8),
     )
+    bias = np.arange(16, dtype=np.int64)
     with kernels.use_kernels(path):
         plain = kernels.call("prepare_conv2d", w, None, 0, Target(6), (9, 9, 4))
         ones = kernels.call("prepare_conv2d", w, None, 0, Target(6), (9, 9, 4), table)
-        before = plain(x)
-        w[:], table[:] = 0, 0
+        shifted = kernels.call("prepare_conv2d", w, bias, 0, Target(6), (9, 9, 4))
+        before, moved = plain(x), shifted(x)
+        w[:], table[:], bias[:] = 0, 0, 10**6
         same(plain(x), before)
+        same(shifted(x), moved)
         same(ones(x), np.ones_like(before))
 
 
@@ -321,6 +324,23 @@ def test_large_products_on_any_number_of_threads(path: str, shape: tuple[int, in
             same(run(path, "gemm", a, b, threads=threads), wanted)
             same(run(path, "gemm", a.T.copy(), b.T.copy(), True, True, threads=threads), wanted)
             same(run(path, "gemm_requantize", a, b, False, None, -8, target, threads=threads), rounded)
+
+
+@pytest.mark.clause("MAC-1", "MAC-3")
+@every_path
+@pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 7, 16, 24, 25])
+@pytest.mark.parametrize("k", [511, 512, 515, 576, 1000, 65536 + 64 + 7])
+def test_few_rows_by_columns_of_any_length(path: str, m: int, k: int) -> None:
+    for pattern, n in (("random", 67), ("extremes", 3)):
+        n = n if k < 2000 else 5
+        a, b = ints((m, k), np.int8, pattern, 1), ints((n, k), np.int8, pattern, 2)
+        if pattern == "extremes":
+            a[:1], b[:1] = -128, -128
+        wanted = mac.gemm(a, b, False, True)
+        same(run(path, "gemm", a, b, False, True), wanted)
+        target = Target(9, 8, Rounding.STOCHASTIC, Noise(seed=3, stream=4))
+        got = run(path, "gemm_requantize", a, b, True, None, 0, target)
+        same(got, numerics.requantize(wanted, 0, target))
 
 
 @pytest.mark.clause("NOI-1")

@@ -44,6 +44,13 @@ QNN_AVX512_INLINE v512 v512_add_s32(v512 a, v512 b)
     return a;
 }
 
+QNN_AVX512_INLINE v512 v512_sub_s32(v512 a, v512 b)
+{
+    for (int i = 0; i < 16; i++)
+        a.lane[i] -= b.lane[i];
+    return a;
+}
+
 QNN_AVX512_INLINE v512 v512_dot_s16(v512 sum, v512 a, v512 b)
 {
     int16_t left[32], right[32];

@@ -168,10 +168,11 @@ int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_outp
     job j = {.isa = isa, .p = problem, .output = output, .layout = qnn_make_layout(problem->a_bytes, problem->b_bytes)};
     if (problem->m == 0 || problem->n == 0)
         return 0;
-    int result = problem->m <= FEW ? qnn_gemm_few_rows(isa, problem, output, threads, counts) : 1;
+    int few = problem->m <= FEW || (isa->dots_s8 && problem->k >= QNN_DOT_LEAST_K);
+    int result = few ? qnn_gemm_few_rows(isa, problem, output, threads, counts) : 1;
     if (result > 0)
         result = qnn_gemm_s8(isa, problem, output, threads, counts);
-    if (result > 0 && problem->m > FEW)
+    if (result > 0 && !few)
         result = qnn_gemm_few_rows(isa, problem, output, threads, counts);
     if (result <= 0)
         return result;

@@ -53,6 +53,12 @@ typedef void qnn_interleave_fn(const int16_t *first, const int16_t *second, int6
    them; k products fit int32. */
 typedef void qnn_dots_fn(const int16_t *a, int64_t a_stride, int64_t m, const int8_t *b, int64_t b_stride, int64_t n,
                          int64_t k, int32_t *sums);
+/* The same for m rows of bytes with 128 added (xored), whose a_stride is a multiple of 64; sums has m rows. */
+enum { QNN_DOT_BYTES = 64, QNN_DOT_LEAST_K = 512 /* adding up lanes takes its time */ };
+typedef void qnn_dots_s8_fn(const int8_t *a, int64_t a_stride, int64_t m, const int8_t *b, int64_t b_stride, int64_t n,
+                            int64_t k, int32_t *sums);
+void qnn_dots_s8_vnni(const int8_t *a, int64_t a_stride, int64_t m, const int8_t *b, int64_t b_stride, int64_t n,
+                      int64_t k, int32_t *sums);
 typedef void qnn_requantize_rows_s32_fn(const int32_t *, const int64_t *, int64_t, int64_t, int64_t,
                                         const qnn_target *, void *, qnn_counts *);
 typedef void qnn_requantize_rows_s64_fn(const int64_t *, const int64_t *, int64_t, int64_t, int64_t,
@@ -70,7 +76,8 @@ typedef struct {
     qnn_interleave_fn *interleave;
     qnn_requantize_rows_s32_fn *requantize_s32;
     qnn_requantize_rows_s64_fn *requantize_s64;
-    qnn_dots_fn *dots; /* NULL: few rows are multiplied as many are */
+    qnn_dots_fn *dots;       /* NULL: few rows are multiplied as many are */
+    qnn_dots_s8_fn *dots_s8; /* NULL: few rows go through `dots` */
     qnn_decode4_fn *decode4;
     const qnn_codes *codes; /* NULL: codes are decoded first */
     const struct qnn_winograd *winograd; /* transforms of 3 x 3 convolutions (qnn_winograd.h), or NULL: not offered */

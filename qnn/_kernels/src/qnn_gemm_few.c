@@ -1,6 +1,6 @@
 /* Few rows of A by a transposed B of int8: dot products straight from B, which is read once and never packed. With one
  * row the work is one multiply-add per byte of B, so the memory sets the pace. */
-#include "qnn_gemm.h"
+#include "qnn_s8.h"
 
 #include "qnn_parallel.h"
 
@@ -15,7 +15,9 @@ typedef struct {
     const qnn_isa *isa;
     const qnn_gemm_problem *p;
     const qnn_output *output;
-    int16_t *rows; /* A as int16 */
+    int16_t *rows;  /* A as int16, or */
+    int8_t *bytes;  /* its bytes with 128 added, rows `stride` apart */
+    int64_t stride;
     int64_t *sums; /* per worker: [m][COLUMNS] */
     qnn_counts *counts;
 } job;
@@ -39,6 +41,12 @@ static void multiply(const job *j, int64_t first, int64_t count, int64_t *sums)
         for (int64_t c = 0; c < count; c += QNN_DOT_COLUMNS) {
             int64_t n = smaller(QNN_DOT_COLUMNS, count - c), length = smaller(CHUNK, p->k - k);
             const int8_t *b = (const int8_t *)p->b + (first + c) * p->k + k;
+            if (j->bytes) {
+                int32_t part[MOST_ROWS * QNN_DOT_COLUMNS];
+                j->isa->dots_s8(j->bytes + k, j->stride, p->m, b, p->k, n, length, part);
+                add_part(part, p->m, n, sums + c);
+                continue;
+            }
             for (int64_t r = 0; r < p->m; r += QNN_DOT_ROWS) {
                 int64_t m = smaller(QNN_DOT_ROWS, p->m - r);
                 int32_t part[QNN_DOT_ROWS * QNN_DOT_COLUMNS];
@@ -64,6 +72,26 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     }
 }
 
+/* A in the form that the dot products take. 1, or 0 without memory. */
+static int prepare_rows(job *j)
+{
+    const qnn_gemm_problem *p = j->p;
+    const int8_t *a = p->a;
+    if (j->isa->dots_s8 && p->m > 1 && p->k >= QNN_DOT_LEAST_K) {
+        j->stride = (p->k + QNN_DOT_BYTES - 1) / QNN_DOT_BYTES * QNN_DOT_BYTES;
+        j->bytes = qnn_allocate(p->m * j->stride);
+        for (int64_t r = 0; j->bytes && r < p->m; r++) {
+            j->isa->s8->copy(a + r * p->k, p->k, j->bytes + r * j->stride);
+            memset(j->bytes + r * j->stride + p->k, 0, (size_t)(j->stride - p->k));
+        }
+        return j->bytes != 0;
+    }
+    j->rows = qnn_allocate((p->m * p->k + 1) * (int64_t)sizeof *j->rows);
+    if (j->rows)
+        j->isa->widen(a, 1, p->m * p->k, j->rows);
+    return j->rows != 0;
+}
+
 int qnn_gemm_few_rows(const qnn_isa *isa, const qnn_gemm_problem *p, const qnn_output *output, int threads,
                       qnn_counts *counts)
 {
@@ -72,19 +100,18 @@ int qnn_gemm_few_rows(const qnn_isa *isa, const qnn_gemm_problem *p, const qnn_o
         return 1;
     int64_t blocks = (p->n + COLUMNS - 1) / COLUMNS;
     int workers = qnn_workers(blocks, p->m * p->n <= SMALL / (p->k + 1) ? 1 : threads);
-    j.rows = qnn_allocate((p->m * p->k + 1) * (int64_t)sizeof *j.rows);
     j.sums = qnn_allocate(workers * p->m * COLUMNS * (int64_t)sizeof *j.sums);
     j.counts = qnn_allocate(workers * (int64_t)sizeof *j.counts);
-    int done = j.rows && j.sums && j.counts;
+    int done = prepare_rows(&j) && j.sums && j.counts;
     if (done) {
         for (int w = 0; w < workers; w++)
             j.counts[w] = (qnn_counts){0, 0, 0, 0};
-        isa->widen(p->a, 1, p->m * p->k, j.rows);
         qnn_parallel(blocks, workers, do_block, &j);
         for (int w = 0; counts && w < workers; w++)
             qnn_counts_add(counts, &j.counts[w]);
     }
     qnn_release(j.rows);
+    qnn_release(j.bytes);
     qnn_release(j.sums);
     qnn_release(j.counts);
     return done ? 0 : -1;

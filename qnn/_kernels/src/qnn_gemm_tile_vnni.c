@@ -64,6 +64,7 @@ const qnn_isa *qnn_isa_vnni(void)
     isa = QNN_X86 ? *qnn_isa_avx2() : *qnn_isa_c(); /* an emulation may run anywhere */
     isa.panel = panel_vnni;
     isa.s8 = qnn_s8_vnni();
+    isa.dots_s8 = qnn_dots_s8_vnni;
     if (QNN_HAS_LANES512)
         isa.requantize_s32 = qnn_requantize_rows_s32_avx512;
     isa.codes = qnn_codes_vnni();

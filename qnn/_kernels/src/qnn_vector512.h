@@ -28,6 +28,7 @@ QNN_AVX512_INLINE v512 v512_zero(void) { return _mm512_setzero_si512(); }
 QNN_AVX512_INLINE v512 v512_load(const void *p) { return _mm512_loadu_si512(p); }
 QNN_AVX512_INLINE void v512_store(void *p, v512 v) { _mm512_storeu_si512(p, v); }
 QNN_AVX512_INLINE v512 v512_add_s32(v512 a, v512 b) { return _mm512_add_epi32(a, b); }
+QNN_AVX512_INLINE v512 v512_sub_s32(v512 a, v512 b) { return _mm512_sub_epi32(a, b); }
 /* Four bytes at p, sixteen times. */
 QNN_AVX512_INLINE v512 v512_spread32(const void *p)
 {
