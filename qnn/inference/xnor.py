@@ -17,7 +17,7 @@ from qnn.inference.frozen import Port, Step, Value
 from qnn.inference.lower import Node, at_rest, is_per_channel
 from qnn.numerics import align_bias, patches
 from qnn.ops.activation import SignInteger
-from qnn.ops.conv import Conv2dInteger
+from qnn.ops.conv import Conv2dInteger, Window
 from qnn.ops.linear import LinearInteger
 from qnn.ops.pooling import MaxPoolInteger
 from qnn.ops.shape import PadInteger, ReshapeInteger
@@ -310,20 +310,27 @@ def _by_planes(node: Node) -> Step:
         sums = _kernels.call("bitplane_gemm", rows, packed, terms)
         return np.asarray(np.subtract(sums, offset, out=sums))
 
-    def linear(x: Value, *_: Value) -> Value:
-        return finish(multiply(x.view(np.uint8) ^ np.uint8(128)))
+    if isinstance(operation, LinearInteger):
+        run = lambda x, *_: finish(multiply(x.view(np.uint8) ^ np.uint8(128)))  # noqa: E731
+    else:
+        run = _convolution_of_planes(operation.weight.shape[1:3], operation.window, multiply, finish)
+    return Step((f"bit-plane {node.name}",), node.module, node.inputs[:1], node.output, run)
 
-    is_linear = isinstance(operation, LinearInteger)
-    kernel = operation.weight.shape[1:3]
-    stride, padding, dilation, _groups = (None,) * 4 if is_linear else operation.window.args()
 
-    def conv(x: Value, *_: Value) -> Value:
+def _convolution_of_planes(
+    kernel: tuple[int, int],
+    window: Window,
+    multiply: Callable[[NDArray[np.uint8]], Ints],
+    finish: Callable[[Ints], Ints],
+) -> Callable[..., Value]:
+    stride, padding, dilation, _ = window.args()
+
+    def run(x: Value, *_: Value) -> Value:
         windows = patches(x.view(np.uint8) ^ np.uint8(128), kernel, stride, padding, dilation, fill=128)
-        sums = multiply(np.ascontiguousarray(windows).reshape(-1, terms))
+        sums = multiply(np.ascontiguousarray(windows).reshape(-1, windows[0, 0, 0].size))
         return finish(sums.reshape(*windows.shape[:3], -1))
 
-    run = linear if is_linear else conv
-    return Step((f"bit-plane {node.name}",), node.module, node.inputs[:1], node.output, run)
+    return run
 
 
 def _rounding(product: _Product, *, exact: bool) -> Callable[[Ints], Ints]:
