@@ -359,6 +359,32 @@ class Parameter(Tensor):
         object.__setattr__(self, key, value)
 
 
+class SecondParameter(Parameter):
+    """A second trained array behind the same weights, as a sign beside its shift; its gradient is that of the weights.
+
+    Replacing ``data`` makes copies of the weights stale too.
+    """
+
+    def __init__(self, first: Parameter, initial: float) -> None:
+        self.first = first
+        super().__init__(np.zeros(first.shape, np.float32), decay=first.decay, initial=initial)
+
+    @property
+    def grad(self) -> Array | None:
+        """Gradient of the weights that multiplied, as float32, or None."""
+        total = self.first.exact_grad
+        return total.to_float32() if isinstance(total, ExactSum) else total
+
+    @grad.setter
+    def grad(self, value: Gradient | None) -> None:
+        """The first parameter holds it: forget it there."""
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        super().__setattr__(key, value)
+        if key == "data":
+            self.first.version += 1
+
+
 def apply(operation: Operation, *inputs: Tensor, grad_site: GradientSum | None = None, strict: bool = False) -> Tensor:
     """Run an operation on tensors and put it on the tape.
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.quantizer import Format, Quantizer
+from qnn.tensor import Parameter
 
 Float32 = NDArray[np.float32]
 
@@ -56,6 +57,10 @@ class WeightRule:
         """Factor of the layer's learning rate (clause UPD-3)."""
         return 1.0
 
+    def bind(self, weight: Parameter, site: Quantizer) -> BoundRule:
+        """The rule at its layer."""
+        return BoundRule(self, site)
+
     def check(self, terms: int, product: Format | None) -> None:
         """Refuse a layer whose sums of ``terms`` products do not fit the recipe's format of products."""
 
@@ -73,14 +78,23 @@ class WeightRule:
 
 
 class BoundRule:
-    """A weight rule at its layer: with the site that knows the clock, the noise and whether this is training."""
+    """A weight rule at its layer: with the site that knows the clock, the noise and whether this is training.
+
+    ``second`` is the other trained array of a rule that has two.
+    """
+
+    second: Parameter | None = None
 
     def __init__(self, rule: WeightRule, site: Quantizer) -> None:
         self.rule, self.site = rule, site
 
     def view(self, master: Float32) -> Float32:
         """What multiplies now."""
-        return self.rule.training(master, self.site) if self.site.training else self.rule.inference(master)
+        return self.rule.training(master, self.site) if self.site.training else self.inference(master)
+
+    def inference(self, master: Float32) -> Float32:
+        """What multiplies in evaluation."""
+        return self.rule.inference(master)
 
     def gradient(self, gradient: Float32, master: Float32) -> Float32:
         """Gradient of the master."""

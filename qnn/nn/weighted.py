@@ -55,8 +55,10 @@ class _Weighted(Module):
         if self.recipe.is_integer:
             self.weight_site = self.recipe.site("weight")
             if rule is not None:
-                self.weight.rule = self.rule = BoundRule(rule, self.weight_site)
+                self.weight.rule = self.rule = rule.bind(self.weight, self.weight_site)
                 self.weight.limit, self.weight.rate = rule.limit, rule.rate(fan_in, fan_out)
+                if self.rule.second is not None:
+                    self.second = self.rule.second
             if update is not None:
                 self.weight.update = BoundUpdate(update, self.weight_site)
             if bias:

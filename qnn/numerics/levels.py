@@ -199,6 +199,38 @@ def deepshift(w: Float32, bits: int) -> Float32:
     return np.where(w == 0, np.float32(0), np.copysign(ap2(held), w))
 
 
+def deepshift_ps(shift: Float32, sign: Float32, bits: int) -> Float32:
+    """``s * 2**p``: p the shift held in ``-(2**(bits-1) - 2) .. 0`` and rounded, s the sign rounded to -1, 0 or 1.
+
+    Parameters
+    ----------
+    shift : float32 array
+        Its middle is 0: the exponent is ``shift - (2**(bits-2) - 1)``.
+    sign : float32 array of that shape
+        Ties of both roundings go to the even integer, so a magnitude of 1/2 gives 0.
+    bits : int
+        2 to 5.
+
+    Notes
+    -----
+    Source: DeepShift-PS. Bit-exactness: clause WGT-14; nothing may vary.
+    """
+    lowest = 1 - pow2_levels(bits)
+    shift, sign = _finite(shift, "deepshift_ps"), _finite(sign, "deepshift_ps")
+    exponent = np.rint(np.clip(shift + np.float32(lowest / 2), lowest, 0)).astype(np.int64)
+    return np.ldexp(np.sign(np.rint(sign)), exponent).astype(np.float32) + np.float32(0)  # no -0
+
+
+def deepshift_ps_grad(g: Float32, w: Float32) -> Float32:
+    """Gradient of the shift from that of the weights ``w``: ``(g * w) * ln 2``. That of the sign is g itself.
+
+    Notes
+    -----
+    Source: DeepShift-PS, its code. Bit-exactness: clause WGT-14; nothing may vary.
+    """
+    return (g * w) * np.float32(_LN2)
+
+
 def ternary(w: Float32, scaled: bool = True) -> Float32:
     """Weights of -s, 0 and s: 0 where ``|w| <= 0.7 * mean |w|``, and s the mean of the others' magnitudes, or 1.
 

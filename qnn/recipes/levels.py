@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from qnn.numerics import (
     alpha_schedule,
     aqe_grad,
+    deepshift_ps,
+    deepshift_ps_grad,
     level_format,
     level_thresholds,
     quantize_levels,
@@ -28,7 +30,8 @@ from qnn.numerics import (
 from qnn.quantizer import Format, Quantizer
 from qnn.recipes.dfp import dfp
 from qnn.recipes.recipe import Recipe, Staircase
-from qnn.weights import WeightRule
+from qnn.tensor import Parameter, SecondParameter
+from qnn.weights import BoundRule, WeightRule
 
 Float32 = NDArray[np.float32]
 
@@ -36,7 +39,7 @@ _DEFAULT_THRESHOLDS: dict[int, str | tuple[float, ...]] = {2: (0.14,), 3: "paper
 FORMS = ("reconstruct", "aqe", "ste")
 _NBQ = "Chen, Liu, Liu, Zeng, IEEE TNNLS 2020, sections III-A to III-E (AQE: Chen et al., IEEE JSTSP 2020)"
 _TERNARY = "Li, Zhang, Liu, Ternary weight networks, 2016, section 2"
-_DEEPSHIFT = "Elhoushi et al., DeepShift, 2019, DeepShift-Q and its code"
+_DEEPSHIFT = "Elhoushi et al., DeepShift, 2019, DeepShift-Q and DeepShift-PS, and their code"
 _LOGQUANT = "Hubara et al., Quantized neural networks, JMLR 18, 2018, LogQuant (AP2 of each weight)"
 
 
@@ -161,6 +164,49 @@ class DeepShiftRule(WeightRule):
         return deepshift_levels(master, self.bits)
 
 
+@dataclass(frozen=True)
+class DeepShiftPSRule(WeightRule):
+    """Shift and sign of each weight are trained, each for itself (clause WGT-14)."""
+
+    bits: int = 5
+
+    @property
+    def shifts(self) -> bool:
+        return True
+
+    @property
+    def keeps_scale(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return f"{self.bits}-bit shifts, shift and sign trained"
+
+    def bound(self, usual: float) -> float:
+        assert self.limit is not None
+        return self.limit
+
+    def bind(self, weight: Parameter, site: Quantizer) -> BoundRule:
+        return _ShiftAndSign(self, weight, site)
+
+
+class _ShiftAndSign(BoundRule):
+    """The masters of a layer are its shifts, and a second array beside them its signs."""
+
+    def __init__(self, rule: DeepShiftPSRule, weight: Parameter, site: Quantizer) -> None:
+        super().__init__(rule, site)
+        self.bits = rule.bits
+        self.second = self.sign = SecondParameter(weight, 1.0)
+        self.sign.limit = 1.0
+
+    def view(self, master: Float32) -> Float32:
+        return deepshift_ps(master, np.asarray(self.sign.data), self.bits)
+
+    inference = view
+
+    def gradient(self, gradient: Float32, master: Float32) -> Float32:
+        return deepshift_ps_grad(gradient, self.view(master))
+
+
 def nbq(
     n: int = 3,
     a: int = 8,
@@ -254,8 +300,8 @@ def ternary(a: int = 8, g: int = 8, *, scaled: bool = True, exempt: str = "none"
     return _integer(name, _TERNARY, a, g, TernaryRule(None, scaled), weight, None, exempt)
 
 
-def deepshift(b: int = 5, a: int = 8, g: int = 8, *, exempt: str = "none") -> Recipe:
-    """DeepShift-Q: each weight its sign times the nearest power of two, exponents from -(2**(b-1) - 2) to 0.
+def deepshift(b: int = 5, a: int = 8, g: int = 8, *, form: str = "q", exempt: str = "none") -> Recipe:
+    """DeepShift: each weight its sign times the nearest power of two, exponents from -(2**(b-1) - 2) to 0.
 
     Parameters
     ----------
@@ -263,16 +309,22 @@ def deepshift(b: int = 5, a: int = 8, g: int = 8, *, exempt: str = "none") -> Re
         Bits of a weight, 2 to 5; unlike ``nbq`` no weight but 0 becomes 0.
     a, g : int
         Bits of activations and gradients. The paper's fixed point has 32 bits with 16 behind the point.
+    form : {"q", "ps"}
+        DeepShift-Q rounds master weights; DeepShift-PS trains shift and sign of each weight, and a sign can be 0. The
+        levels of PS do not keep the scale of usual weights: models normalise the outputs of such a last layer.
     exempt : {"none", "first", "last", "both"}
         Layers that keep 8-bit weights.
 
     Notes
     -----
-    Bit-exactness: clause WGT-8 and those of ``dfp``.
+    Bit-exactness: clauses WGT-8, WGT-12 and WGT-14, and those of ``dfp``.
     """
-    name = _name("deepshift", {"b": b, "a": a, "g": g}, {"exempt": (exempt, "none")})
+    if form not in ("q", "ps"):
+        raise ValueError(f"got form={form!r}; allowed are 'q', rounded weights, and 'ps', trained shifts and signs")
+    name = _name("deepshift", {"b": b, "a": a, "g": g}, {"form": (form, "q"), "exempt": (exempt, "none")})
     exponent, width = _at_least_two("b", b)
-    return _integer(name, _DEEPSHIFT, a, g, DeepShiftRule(None, b), Format(width, exponent=exponent), None, exempt)
+    rule = DeepShiftRule(None, b) if form == "q" else DeepShiftPSRule(max(-exponent / 2, 0.5), b)
+    return _integer(name, _DEEPSHIFT, a, g, rule, Format(width, exponent=exponent), None, exempt)
 
 
 def logquant(b: int = 4, a: int = 8, g: int = 8, *, staircase: int | None = None, exempt: str = "none") -> Recipe:
@@ -345,4 +397,4 @@ def _name(kind: str, always: dict[str, Any], options: dict[str, tuple[Any, Any]]
     return f"{kind}({', '.join(said)})"
 
 
-__all__ = ["DeepShiftRule", "LevelRule", "TernaryRule", "deepshift", "logquant", "nbq", "ternary"]
+__all__ = ["DeepShiftPSRule", "DeepShiftRule", "LevelRule", "TernaryRule", "deepshift", "logquant", "nbq", "ternary"]

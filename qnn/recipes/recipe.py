@@ -25,7 +25,8 @@ class Staircase:
     thresholds : str or tuple of float
         As :func:`qnn.numerics.level_thresholds` takes them; they are absolute.
     slope : {"printed", "derived", "straight"}
-        Reading of the gradient's lambda: the n-BQ-NN paper prints another sum than its derivation gives; LogQuant: 1.
+        Reading of the gradient's lambda: the n-BQ-NN paper prints another sum than its derivation gives; "straight" is
+        1, for LogQuant.
     """
 
     bits: int = 1

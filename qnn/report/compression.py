@@ -102,7 +102,8 @@ def prune(model: Module, share: float) -> None:
     Raises
     ------
     ValueError
-        If the share is out of range, a layer's rule has no level 0 (1 bit), or it moves its weights by itself.
+        If the share is out of range, a layer's rule has no level 0 (1 bit) or two masters, or the recipe
+        moves its weights by itself.
     """
     if not 0.0 <= share < 1.0:
         raise ValueError(f"got share = {share} to prune; allowed is 0 <= share < 1")
@@ -113,7 +114,9 @@ def prune(model: Module, share: float) -> None:
                 f"got a layer whose weights move by a rule of its own ({layer.recipe.name}), which would not keep them "
                 "at 0; allowed are recipes with an optimiser: take another"
             )
-        if layer.rule is not None and layer.rule.rule.inference(np.zeros(1, np.float32)).any():
+        if layer.rule is not None and layer.rule.second is not None:
+            raise ValueError(f"got a layer whose weights have two masters ({layer.rule.rule}); prune needs one")
+        if layer.rule is not None and layer.rule.inference(np.zeros(1, np.float32)).any():
             raise ValueError(f"got a layer whose weights have no level 0 ({layer.rule.rule}); prune needs n of 2 to 5")
     for layer in chosen:
         values = np.asarray(layer.weight.data)
@@ -138,7 +141,7 @@ def moments(model: Module) -> list[Moments]:
     found = []
     for name, layer in _weighted(model):
         master = np.asarray(layer.weight.data)
-        levels = master if layer.rule is None else layer.rule.rule.inference(master)
+        levels = master if layer.rule is None else layer.rule.inference(master)
         found.append(Moments(name, *_mean_variance(master), *_mean_variance(levels)))
     return found
 
@@ -177,7 +180,7 @@ def _integers(model: Module) -> Iterator[tuple[str, NDArray[Any], int]]:
             continue
         rule = None if layer.rule is None else layer.rule.rule
         master = np.asarray(layer.weight.data)
-        values = master if rule is None else rule.inference(master)
+        values = master if rule is None else layer.rule.inference(master)
         site = layer.weight_site
         bits = site.bits if rule is None or rule.bits is None else rule.bits
         yield name, quantize(values, site.frozen_target())[0].ravel(), bits

@@ -20,6 +20,8 @@ from qnn.numerics import (
     alpha_schedule,
     aqe_grad,
     decode_pow2,
+    deepshift_ps,
+    deepshift_ps_grad,
     pow2_levels,
     quantize,
     quantize_levels,
@@ -43,6 +45,8 @@ ALL = [
     "ternary(scaled=False)",
     "deepshift",
     "deepshift(b=3)",
+    "deepshift(form=ps)",
+    "deepshift(b=2, form=ps, exempt=last)",
     "logquant",
     "logquant(b=3, staircase=4)",
 ]
@@ -101,6 +105,7 @@ def test_every_choice_reads_back(n, a, form, alpha, thresholds, relative, stairc
         ("nbq(slope=squared)", "printed"),
         ("nbq(exempt=middle)", "none, first, last and both"),
         ("ternary(exempt=all)", "none, first, last and both"),
+        ("deepshift(form=pq)", "trained shifts and signs"),
         ("deepshift(b=1)", "2, 3, 4 and 5"),
         ("logquant(b=6)", "2, 3, 4 and 5"),
         ("logquant(staircase=1)", "2, 3, 4 and 5"),
@@ -177,6 +182,42 @@ def test_a_layer_multiplies_and_learns_as_the_clauses_say(n: int, form: str, kin
     assert layer.weight.numpy().max() == 1, "masters are clipped"
 
 
+@pytest.mark.clause("WGT-14")
+@pytest.mark.parametrize("bits", [2, 3, 5])
+def test_shift_and_sign_learn_each_for_itself(bits: int) -> None:
+    recipe = recipes.deepshift(bits, form="ps")
+    layer = nn.Linear(6, 4, bias=False, recipe=recipe)
+    model = nn.Sequential(nn.Quantize(recipe), layer)
+    nn.prepare(model, seed=bits)
+    shift, sign = layer.weight, layer.second
+    assert [name for name, _ in model.named_parameters()] == ["layers.1.weight", "layers.1.second"]
+    bound = max(2 ** (bits - 2) - 1, 0.5)
+    assert np.abs(shift.numpy()).max() <= bound == shift.limit
+    assert np.abs(sign.numpy()).max() <= 1 == sign.limit
+    weights = deepshift_ps(shift.numpy(), sign.numpy(), bits)
+    x = qnn.Tensor(np.random.default_rng(0).normal(0, 1, (5, 6)).astype(np.float32))
+    with qnn.trace() as entries:
+        out = model(x)
+    np.testing.assert_array_equal(entries[1].operation.weight.to_float(), weights, "exactly, in training too")
+    assert sign.grad is None
+    out.backward(DFP(np.ones(out.shape, np.int8), -4, 8))
+    exact = layer.weight._total.to_float32()
+    np.testing.assert_array_equal(np.asarray(sign.grad), exact)
+    np.testing.assert_array_equal(np.asarray(shift.grad), deepshift_ps_grad(exact, weights))
+    optimizer = qnn.optim.SGD(model.named_parameters())
+    optimizer.step(1000.0)
+    assert np.abs(sign.numpy()).max() <= 1
+    assert np.abs(shift.numpy()).max() <= bound
+    optimizer.zero_grad()
+    assert sign.grad is None
+    model.eval()
+    for value in (1, -1):  # a new sign alone makes the integers of evaluation stale
+        sign.data = np.full(sign.shape, value, np.float32)
+        with qnn.no_grad(), qnn.trace() as entries:
+            model(x)
+        np.testing.assert_array_equal(np.sign(entries[1].operation.weight.ints), np.full(sign.shape, value))
+
+
 @pytest.mark.clause("WGT-5")
 def test_in_the_last_epoch_weights_are_levels_and_stay() -> None:
     layer = nn.Linear(4, 3, bias=False, recipe=recipes.nbq())
@@ -217,7 +258,14 @@ def test_the_staircase_layer(bits: int, slope: str) -> None:
 
 
 # --- levels without a scale ---
-NO_SCALE = ["nbq(n=1)", "nbq(n=3)", "nbq(n=1, relative=False)", "nbq(form=ste)", "ternary(scaled=False)"]
+NO_SCALE = [
+    "nbq(n=1)",
+    "nbq(n=3)",
+    "nbq(n=1, relative=False)",
+    "nbq(form=ste)",
+    "ternary(scaled=False)",
+    "deepshift(form=ps)",
+]
 SCALE = ["nbq(n=3, relative=False)", "logquant", "deepshift", "ternary", "dfp8"]
 
 
@@ -275,6 +323,7 @@ def accuracy(out: np.ndarray, test: Any) -> float:
         ("nbq(n=4)", 0.94),
         ("nbq(n=5)", 0.94),
         ("deepshift", 0.95),
+        ("deepshift(form=ps)", 0.93),
         ("logquant", 0.95),
     ],
 )
@@ -304,6 +353,7 @@ def test_five_epochs_learn_and_shifts_repeat_the_multiply_on_all_test_images(
         "nbq(n=2, a=6)",
         "nbq(exempt=last)",
         "logquant(b=3, staircase=4)",
+        "deepshift(b=4, form=ps)",
         "ternary",
     ],
 )

@@ -40,6 +40,8 @@ RUNS: dict[str, dict[str, Any]] = {
             "nbq-5": "nbq(n=5, thresholds=log, relative=False)",
             "ternary": "ternary",
             "deepshift": "deepshift",
+            "deepshift-ps": "deepshift(form=ps)",
+            "logquant": "logquant(b=3, staircase=3)",
         }.items()
     },
     # Signs, drawn and normalised by shifts, with the optimiser of the paper.

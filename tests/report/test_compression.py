@@ -94,6 +94,9 @@ def test_pruning_makes_zeros_and_saves_bits() -> None:
             prune(model, wrong)
     with pytest.raises(ValueError, match="no level 0"):
         prune(net("nbq(n=1)"), 0.5)
+    with pytest.raises(ValueError, match="two masters"):
+        prune(net("deepshift(form=ps)"), 0.5)
+    assert total(layer_sizes(net("deepshift(form=ps)"))).zeros > 0
     with pytest.raises(ValueError, match="rule of its own"):
         prune(net("niti"), 0.5)
     with pytest.raises(ValueError, match="float32"):

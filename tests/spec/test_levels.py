@@ -16,6 +16,8 @@ from qnn.numerics import (
     ap2,
     aqe_grad,
     deepshift,
+    deepshift_ps,
+    deepshift_ps_grad,
     exact_sum,
     hardtanh_grad,
     level_format,
@@ -61,6 +63,35 @@ def test_logquant_of_activations_is_ap2_in_range(bits: int, exponent: int) -> No
     np.testing.assert_array_equal(out[1:], -out[:0:-1])
     passed = staircase_grad(codes, codes, exponent, 8, staircase_slope(bits, "straight")[0])
     np.testing.assert_array_equal(passed, np.where(np.abs(x) <= 1, codes, 0))
+
+
+def half_even(x: Fraction) -> int:
+    return round(x)  # of a Fraction: ties to even
+
+
+@pytest.mark.clause("WGT-14")
+@given(st.integers(2, 5), st.lists(st.tuples(st.floats(-20, 20, width=32), st.floats(-2, 2, width=32))))
+def test_deepshift_ps_in_fractions(bits: int, pairs: list[tuple[float, float]]) -> None:
+    shift, sign = f32([p for p, _ in pairs]), f32([s for _, s in pairs])
+    out = deepshift_ps(shift, sign, bits)
+    reach = 2 ** (bits - 1) - 2
+    for p, s, w in zip(shift, sign, out, strict=True):
+        held = min(max(Fraction(float(np.float32(p - np.float32(reach / 2)))), Fraction(-reach)), Fraction(0))
+        rounded = half_even(Fraction(float(s)))
+        assert Fraction(float(w)) == ((rounded > 0) - (rounded < 0)) * Fraction(2) ** half_even(held)
+    assert not np.signbit(out[out == 0]).any()
+    np.testing.assert_array_equal(deepshift_ps(shift, -sign, bits), -out)
+    assert set(np.abs(out).tolist()) <= {0.0, *(2.0**-i for i in range(reach + 1))}
+    g = f32([p for p, _ in pairs])
+    np.testing.assert_array_equal(deepshift_ps_grad(g, out), (g * out) * np.float32(0.6931471805599453))
+
+
+@pytest.mark.clause("WGT-14")
+@pytest.mark.parametrize("wrong", [f32([np.nan]), f32([np.inf])])
+def test_deepshift_ps_takes_finite_masters(wrong: np.ndarray) -> None:
+    for pair in ((wrong, f32([1])), (f32([1]), wrong)):
+        with pytest.raises(ValueError, match="finite"):
+            deepshift_ps(*pair, 5)
 
 
 @pytest.mark.clause("WGT-2")
