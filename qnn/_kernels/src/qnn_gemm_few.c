@@ -1,7 +1,8 @@
 /* Few rows of A by a transposed B of int8: dot products straight from B, which is read once and never packed. With one
  * row the work is one multiply-add per byte of B, so the memory sets the pace. */
-#include "qnn_s8.h"
+#include <string.h>
 
+#include "qnn_gemm.h"
 #include "qnn_parallel.h"
 
 enum {
@@ -81,8 +82,10 @@ static int prepare_rows(job *j)
         j->stride = (p->k + QNN_DOT_BYTES - 1) / QNN_DOT_BYTES * QNN_DOT_BYTES;
         j->bytes = qnn_allocate(p->m * j->stride);
         for (int64_t r = 0; j->bytes && r < p->m; r++) {
-            j->isa->s8->copy(a + r * p->k, p->k, j->bytes + r * j->stride);
-            memset(j->bytes + r * j->stride + p->k, 0, (size_t)(j->stride - p->k));
+            int8_t *row = j->bytes + r * j->stride;
+            for (int64_t i = 0; i < p->k; i++)
+                row[i] = (int8_t)(a[r * p->k + i] ^ -128);
+            memset(row + p->k, 0, (size_t)(j->stride - p->k));
         }
         return j->bytes != 0;
     }
