@@ -1,13 +1,16 @@
-"""3x3 convolutions of ResNet-20 and ResNet-50 and both their gradients, exact int32 results."""
+"""3x3 convolutions of ResNet-20 and ResNet-50: exact int32 results, forward rounded to int8, and both gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from qnn.bench import peers, peers_torch
+from qnn._kernels import TABLE
+from qnn.bench import peers, peers_ort, peers_torch
 from qnn.bench.plan import Plan
-from qnn.bench.rows import Row, Work, measure, our_cases
+from qnn.bench.rows import Case, Row, Work, has_own, measure, our_cases
 from qnn.bench.shapes import CONV, QUICK_CONV, Layer, ints
+from qnn.numerics import Target
 
 TITLE = "3x3 convolutions, padding 1: forward, input gradient, weight gradient; ratio to the fastest peer"
 DIRECTIONS = ("forward", "input gradient", "weight gradient")
@@ -34,5 +37,28 @@ def work(plan: Plan, layer: Layer, batch: int, direction: str, threads: int) -> 
     }[direction]
     macs = batch * layer.size**2 * layer.outputs * layer.inputs * 9
     cases = our_cases(plan, operation, *arguments, kind="mac", reference=macs < 1 << 30)
+    if direction == "forward":
+        cases += rounded(plan, x, w, geometry, reference=macs < 1 << 30)
+        cases += peers.collect(plan, ("onnxruntime", "onnx"), lambda: peers_ort.convolutions(layer, batch, threads))
     cases += peers.collect(plan, ("torch",), lambda: peers_torch.convolutions(layer, batch, direction, threads))
     return Work(f"{layer.name}, batch {batch}, {direction}", "MAC", macs, cases)
+
+
+def rounded(plan: Plan, x: Any, w: Any, geometry: Any, *, reference: bool) -> list[Case]:
+    """Prepared and rounded to bytes, as inference has it: other integers, so their checksum is compared among them."""
+    paths = [path for path in plan.paths if has_own("prepare_conv2d", path)]
+    if reference and "reference" not in paths:
+        paths.append("reference")
+    cases = []
+    for path in paths:
+        kernel = TABLE["prepare_conv2d"][path](w, None, 0, Target(9), x.shape[1:], None, *geometry)
+        timed = path in plan.paths
+        cases.append(
+            Case("conv2d to int8", _call(kernel, x), path=path, peak=f"mac {path}" if timed else "", timed=timed)
+        )
+        cases[-1].family = "int8"
+    return cases
+
+
+def _call(kernel: Any, x: Any) -> Any:
+    return lambda: kernel(x)

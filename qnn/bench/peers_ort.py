@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from qnn.bench.rows import Case
+from qnn.bench.shapes import Layer
 
-__all__ = ["products", "resnet20"]
+__all__ = ["convolutions", "products", "resnet20"]
 
 
 def _session(model: bytes, threads: int) -> Any:
@@ -59,6 +60,26 @@ def products(m: int, n: int, k: int, threads: int) -> Iterator[Case]:
     model = _model([node], {"b": weights}, (TensorProto.UINT8, TensorProto.INT32), ([m, k], [m, n]))
     run = _bound(_session(model.SerializeToString(), threads), random.integers(0, 256, (m, k), np.uint8))
     yield Case("ORT MatMulInteger", run, "peer", "u8 s8 s32", exact=False)
+
+
+def convolutions(layer: Layer, batch: int, threads: int) -> Iterator[Case]:
+    """A quantised convolution, rounded to bytes, weights packed once."""
+    from onnx import TensorProto, helper
+
+    random = np.random.default_rng(0)
+    constants: dict[str, Any] = {
+        "w": random.integers(-127, 128, (layer.outputs, layer.inputs, 3, 3), np.int8),
+        "x.scale": np.float32(0.02), "x.zero": np.uint8(128), "w.scale": np.float32(0.01), "w.zero": np.int8(0),
+        "y.scale": np.float32(1), "y.zero": np.uint8(128),
+    }  # fmt: skip
+    inputs = ["x", "x.scale", "x.zero", "w", "w.scale", "w.zero", "y.scale", "y.zero"]
+    node = helper.make_node("QLinearConv", inputs, ["y"], kernel_shape=[3, 3], pads=[1] * 4)
+    shapes = [batch, layer.inputs, layer.size, layer.size], [batch, layer.outputs, layer.size, layer.size]
+    model = _model(
+        [node], {name: np.asarray(value) for name, value in constants.items()}, (TensorProto.UINT8,) * 2, shapes
+    )
+    run = _bound(_session(model.SerializeToString(), threads), random.integers(0, 256, shapes[0], np.uint8))
+    yield Case("ORT QLinearConv", run, "peer", "u8 s8 u8", exact=False)
 
 
 def resnet20(batch: int, threads: int, quantized: bool) -> Callable[[], Any]:
