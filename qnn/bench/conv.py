@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from qnn._kernels import TABLE
@@ -54,11 +55,7 @@ def rounded(plan: Plan, x: Any, w: Any, geometry: Any, *, reference: bool) -> li
         kernel = TABLE["prepare_conv2d"][path](w, None, 0, Target(9), x.shape[1:], None, *geometry)
         timed = path in plan.paths
         cases.append(
-            Case("conv2d to int8", _call(kernel, x), path=path, peak=f"mac {path}" if timed else "", timed=timed)
+            Case("conv2d to int8", partial(kernel, x), path=path, peak=f"mac {path}" if timed else "", timed=timed)
         )
         cases[-1].family = "int8"
     return cases
-
-
-def _call(kernel: Any, x: Any) -> Any:
-    return lambda: kernel(x)

@@ -185,6 +185,7 @@ class Adam(Optimizer):
     """
 
     slots = ("first", "second")
+    kernel = "adam"
 
     def __init__(
         self,
@@ -216,7 +217,7 @@ class Adam(Optimizer):
     ) -> tuple[Float32, ...]:
         first, second = state
         return _kernels.call(
-            "adam",
+            self.kernel,
             weight,
             gradient,
             first,
@@ -248,6 +249,7 @@ class ShiftAdaMax(Adam):
     """
 
     slots = ("first", "largest")
+    kernel = "shift_adamax"
 
     def __init__(
         self,
@@ -258,24 +260,6 @@ class ShiftAdaMax(Adam):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, beta1, beta2, epsilon, weight_decay)
-
-    def _update(
-        self, weight: Float32, gradient: Float32, state: tuple[Float32, ...], lr: float, weight_decay: float
-    ) -> tuple[Float32, ...]:
-        first, largest = state
-        return _kernels.call(
-            "shift_adamax",
-            weight,
-            gradient,
-            first,
-            largest,
-            self.steps + 1,
-            lr,
-            self.beta1,
-            self.beta2,
-            self.epsilon,
-            weight_decay,
-        )
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> float:
