@@ -57,6 +57,7 @@ cdef extern from "qnn_gemm.h" nogil:
         int b_bytes
         int trans_a
         int trans_b
+        int codes4
         int64_t m
         int64_t n
         int64_t k
@@ -288,7 +289,7 @@ cdef class Kernels:
         cdef _Sink sink
         cdef int status = 0, threads = _threads
         p.a, p.b, p.a_bytes, p.b_bytes = cnp.PyArray_DATA(a), cnp.PyArray_DATA(b), _bytes(a), _bytes(b)
-        p.trans_a, p.trans_b = trans_a, trans_b
+        p.trans_a, p.trans_b, p.codes4 = trans_a, trans_b, 0
         p.m, p.k = cnp.PyArray_DIM(a, 1 if trans_a else 0), cnp.PyArray_DIM(a, 0 if trans_a else 1)
         p.n = cnp.PyArray_DIM(b, 0 if trans_b else 1)
         if cnp.PyArray_DIM(b, 1 if trans_b else 0) != p.k:
@@ -320,7 +321,7 @@ cdef class Kernels:
         cdef _Sink sink
         cdef int status, threads = _threads
         p.a, p.b, p.a_bytes, p.b_bytes = cnp.PyArray_DATA(a), cnp.PyArray_DATA(codes), 1, 1
-        p.trans_a, p.trans_b = 0, 1
+        p.trans_a, p.trans_b, p.codes4 = 0, 1, 1
         p.m, p.n, p.k = cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(codes, 0), k
         sink = _Sink.make((p.m, p.n), 0, None, None, None)
         if not sink.array.size:

@@ -328,7 +328,7 @@ def test_large_products_on_any_number_of_threads(path: str, shape: tuple[int, in
 
 @pytest.mark.clause("MAC-1", "MAC-3")
 @every_path
-@pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 7, 16, 24, 25])
+@pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 7, 16, 24, 25, 32, 33])
 @pytest.mark.parametrize("k", [511, 512, 515, 576, 1000, 65536 + 64 + 7])
 def test_few_rows_by_columns_of_any_length(path: str, m: int, k: int) -> None:
     for pattern, n in (("random", 67), ("extremes", 3)):
@@ -341,6 +341,17 @@ def test_few_rows_by_columns_of_any_length(path: str, m: int, k: int) -> None:
         target = Target(9, 8, Rounding.STOCHASTIC, Noise(seed=3, stream=4))
         got = run(path, "gemm_requantize", a, b, True, None, 0, target)
         same(got, numerics.requantize(wanted, 0, target))
+
+
+@pytest.mark.clause("MAC-1")
+@every_path
+@pytest.mark.parametrize("m", [255, 256, 257, 272, 273, 512, 600])
+@pytest.mark.parametrize("n", [1, 16, 33, 128, 129])
+def test_many_rows_by_few_columns(path: str, m: int, n: int) -> None:
+    """Rows that are read where they are, to the last byte of the operand, and blocks of them."""
+    for k in (63, 64, 65, 144) if path != "reference" else (65,):
+        a, b = ints((m, k), np.int8, "random", 1), ints((n, k), np.int8, "extremes", 2)
+        same(run(path, "gemm", a, b, False, True), mac.gemm(a, b, False, True))
 
 
 @pytest.mark.clause("NOI-1")

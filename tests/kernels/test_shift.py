@@ -42,7 +42,7 @@ def test_shift_gemm(path: str, data: st.DataObject, m: int, n: int, k: int, bits
 def test_four_bits_by_few_and_by_many_rows(path: str, m: int) -> None:
     """Codes decoded in registers, in the caches, and all at once: lengths around each block, extremes everywhere."""
     rng = np.random.default_rng(m)
-    for n, k in [(1, 1), (4, 63), (5, 64), (64, 65), (67, 127), (3, 129), (130, 2049), (8, 4100)]:
+    for n, k in [(1, 1), (4, 63), (5, 64), (64, 65), (67, 127), (3, 129), (130, 2049), (8, 4100), (16, 512), (35, 4163)]:
         x = rng.choice(np.array([-128, -1, 0, 127], np.int8), (m, k))
         packed = pack_pow2(codes((n, k), 4, m), 4)
         same(run(path, "shift_gemm", x, packed, 4, k, threads=3), run("reference", "shift_gemm", x, packed, 4, k))
@@ -54,7 +54,7 @@ def test_four_bits_by_few_and_by_many_rows(path: str, m: int) -> None:
 @pytest.mark.parametrize("code", [0, 7, 8, 15])
 def test_four_bits_with_extremes_everywhere(path: str, code: int, value: int) -> None:
     """No pair of products saturates and no sum is cut: all terms alike, as large as they get."""
-    for m, n, k in [(1, 5, 66000), (3, 3, 4099), (9, 2, 257)]:
+    for m, n, k in [(1, 5, 66000), (3, 3, 4099), (9, 2, 257), (20, 17, 66001)]:
         x, packed = np.full((m, k), value, np.int8), np.full((n, (k + 1) // 2), code * 17, np.uint8)
         weight = {0: 0, 7: 64, 8: 0, 15: -64}[code]
         got = run(path, "shift_gemm", x, packed, 4, k)

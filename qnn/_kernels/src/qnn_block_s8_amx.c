@@ -42,8 +42,8 @@ QNN_AMX_INLINE place place_of(const int tiles, const int panels, const qnn_s8_bl
     if (there)                                                                                                         \
     QNN_TILE_STORE(n, to, at.stride)
 
-/* One or two tiles by two panels. */
-QNN_AMX_INLINE void by_two(const int tiles, const qnn_s8_block *b, int64_t t, int64_t p)
+/* One or two tiles by two panels. ahead: meanwhile the two tiles that follow are fetched. */
+QNN_AMX_INLINE void by_two(const int tiles, const int ahead, const qnn_s8_block *b, int64_t t, int64_t p)
 {
     place at = place_of(tiles, 2, b, t, p);
     int32_t *lower = at.sums + QNN_S8_TILE * b->sums_stride;
@@ -55,7 +55,13 @@ QNN_AMX_INLINE void by_two(const int tiles, const qnn_s8_block *b, int64_t t, in
         const int8_t *row0 = at.row[0] + b->segment[s].offset;
         const int8_t *row1 = at.row[tiles > 1] + b->segment[s].offset;
         const int8_t *end = at.panel[0] + b->segment[s].quads * QNN_S8_STEP;
+        const int8_t *next = ahead ? b->tile[t + 2].first + b->segment[s].offset : 0;
         for (; at.panel[0] < end; at.panel[0] += 1024, at.panel[1] += 1024, row0 += QNN_S8_STEP, row1 += QNN_S8_STEP) {
+            if (ahead) {
+                for (int r = 0; r < 2 * QNN_S8_TILE; r++)
+                    __builtin_prefetch(next + r * b->row_stride);
+                next += QNN_S8_STEP;
+            }
             QNN_TILE_STREAM(6, at.panel[0], QNN_S8_STEP);
             QNN_TILE_LOAD(4, row0, b->row_stride);
             QNN_TILE_DOT(0, 4, 6);
@@ -130,10 +136,12 @@ QNN_AMX static void multiply_amx(const qnn_s8_block *b)
     QNN_TILE_FENCE();
     for (int64_t t = 0; t < b->tiles; t += 2)
         for (int64_t p = 0; p < pairs; p += 2)
-            if (t + 1 < b->tiles)
-                by_two(2, b, t, p);
+            if (t + 1 == b->tiles)
+                by_two(1, 0, b, t, p);
+            else if (b->fetch_ahead && p == 0 && t + 3 < b->tiles)
+                by_two(2, 1, b, t, p);
             else
-                by_two(1, b, t, p);
+                by_two(2, 0, b, t, p);
     if (pairs < b->panels)
         last_panel(b, pairs);
     QNN_TILE_FENCE();
@@ -153,7 +161,7 @@ static void copy_plain(const int8_t *source, int64_t n, int8_t *out) { memcpy(ou
 
 const qnn_s8 *qnn_s8_amx(void)
 {
-    static const qnn_s8 s8 = {0, 16, 16, copy_plain, begin_amx, end_amx, 0, multiply_amx};
+    static const qnn_s8 s8 = {0, 16, 16, QNN_S8_MOST_ROWS, copy_plain, begin_amx, end_amx, 0, multiply_amx};
     return &s8;
 }
 
@@ -176,6 +184,7 @@ const qnn_isa *qnn_isa_amx(void)
     static qnn_isa isa; /* filled in under the interpreter's lock, with the same every time */
     isa = *qnn_isa_vnni();
     isa.s8 = qnn_s8_amx();
+    isa.short_runs = qnn_isa_vnni();
     return &isa;
 }
 

@@ -192,7 +192,7 @@ static void nothing(void) {}
 
 const qnn_s8 *qnn_s8_vnni(void)
 {
-    static const qnn_s8 s8 = {0x80, 1, 8, copy_flipped, nothing, nothing, start_vnni, multiply_vnni};
+    static const qnn_s8 s8 = {0x80, 1, 8, 128, copy_flipped, nothing, nothing, start_vnni, multiply_vnni};
     return &s8;
 }
 

@@ -9,7 +9,8 @@ enum {
     PIXELS = 256,     /* outputs of a block: enough to use a panel often, few enough for the caches */
     WIDE_ROW = 512,   /* longer output rows are cut */
     SCRATCH = 1 << 19, /* bytes that a block's buffers should stay below */
-    FURTHEST = 1 << 20 /* pixels from tap to tap; what reads further goes another way */
+    FURTHEST = 1 << 20, /* pixels from tap to tap; what reads further goes another way */
+    SHORT_RUN = 16      /* bytes: a run of fewer takes a whole step of a tile all the same */
 };
 
 typedef struct {
@@ -253,6 +254,8 @@ static int run(job *j, int threads, qnn_counts *counts)
 int qnn_s8_plan_make(qnn_s8_plan *plan, const qnn_isa *isa, const qnn_conv_shape *s, const int8_t *weights,
                      int gradient, int threads)
 {
+    if (isa->short_runs && s->kw * (gradient ? s->filters : s->channels) < SHORT_RUN)
+        isa = isa->short_runs;
     *plan = (qnn_s8_plan){.isa = isa};
     if (!isa->s8 || s->groups != 1 || s->channels == 0 || s->filters == 0)
         return 1;

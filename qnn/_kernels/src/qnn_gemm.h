@@ -68,7 +68,7 @@ typedef void qnn_requantize_rows_s64_fn(const int64_t *, const int64_t *, int64_
 typedef struct qnn_s8 qnn_s8;
 
 /* One implementation of all steps; every one gives the same integers. */
-typedef struct {
+typedef struct qnn_isa {
     qnn_panel_fn *panel;
     qnn_pack_rows_fn *pack_rows;
     qnn_pack_columns_fn *pack_columns;
@@ -82,6 +82,7 @@ typedef struct {
     const qnn_codes *codes; /* NULL: codes are decoded first */
     const struct qnn_winograd *winograd; /* transforms of 3 x 3 convolutions (qnn_winograd.h), or NULL: not offered */
     const qnn_s8 *s8; /* NULL: int8 goes through the pairs above too */
+    const struct qnn_isa *short_runs; /* takes convolutions whose runs fill little of a tile; NULL: this one does */
 } qnn_isa;
 
 const qnn_isa *qnn_isa_c(void);
@@ -126,10 +127,10 @@ void qnn_emit(const qnn_isa *isa, const qnn_output *output, const void *sums, in
               int64_t first_column, int64_t columns, qnn_counts *counts);
 
 /* C = A B. All matrices are dense in C order: a is [m, k] or, transposed, [k, m]; b is [k, n] or, transposed, [n,
-   k]. */
+   k]. codes4: b is transposed, its rows are 4-bit codes, (k + 1) / 2 bytes each. */
 typedef struct {
     const void *a, *b;
-    int a_bytes, b_bytes, trans_a, trans_b;
+    int a_bytes, b_bytes, trans_a, trans_b, codes4;
     int64_t m, n, k;
 } qnn_gemm_problem;
 
@@ -138,13 +139,17 @@ typedef struct {
 int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
              qnn_counts *counts);
 
-/* The same for few rows of int8 and a transposed b (qnn_gemm_few.c); returns 1 when it is another problem. */
+/* The same for few rows of int8 and a transposed b (qnn_gemm_few.c), codes too where the path has tiles; returns 1 when
+   it is another problem. */
 int qnn_gemm_few_rows(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
                       qnn_counts *counts);
 
-/* The same with b as rows of packed 4-bit codes, (k + 1) / 2 bytes each (qnn_gemm_codes.c); sums fit int32. */
+/* The same for codes on any number of rows; sums fit int32. Returns 1 where all have to be decoded first. */
 int qnn_gemm_codes4(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
                     qnn_counts *counts);
+/* Products k0 .. k0+length-1 (k0 even) of columns first .. first+count-1 of such a b, column j at out + j * stride. */
+void qnn_decode_columns4(const qnn_isa *isa, const qnn_gemm_problem *problem, int64_t first, int64_t count, int64_t k0,
+                         int64_t length, int8_t *out, int64_t stride);
 /* All codes [rows][k] to int8. */
 void qnn_decode_codes4(const qnn_isa *isa, const uint8_t *packed, int64_t rows, int64_t k, int threads, int8_t *weights);
 

@@ -1,14 +1,18 @@
 /* Few rows of A by a transposed B of int8: dot products straight from B, which is read once and never packed. With one
- * row the work is one multiply-add per byte of B, so the memory sets the pace. */
+ * row the work is one multiply-add per byte of B, so the memory sets the pace. Where there are tiles, those of the left
+ * operand are columns of B as they lie, or decoded from their codes, and A is packed as the right one. */
 #include <string.h>
 
-#include "qnn_gemm.h"
+#include "qnn_conv_plan.h"
 #include "qnn_parallel.h"
+#include "qnn_s8.h"
 
 enum {
-    MOST_ROWS = 24,     /* from here on packing pays */
+    MOST_ROWS = 24,     /* from here on packing pays, */
+    MOST_IN_TILES = 32, /* with tiles from here on */
     COLUMNS = 64,       /* of a block */
     CHUNK = 1 << 16,    /* products between two visits of the sums: 2^16 * 2^14 < 2^31 */
+    DECODED = 2048,     /* codes of a column at a time */
     SMALL = 1 << 16     /* multiply-adds that are not worth a second thread */
 };
 
@@ -17,13 +21,12 @@ typedef struct {
     const qnn_gemm_problem *p;
     const qnn_output *output;
     int16_t *rows;  /* A as int16, or */
-    int8_t *bytes;  /* its bytes with 128 added, rows `stride` apart */
-    int64_t stride;
+    int8_t *bytes;  /* its bytes with 128 added, rows `stride` apart, or */
+    int8_t *panels; /* packed as the right operand of tiles */
+    int64_t stride; /* from row to row, from panel to panel */
     int64_t *sums; /* per worker: [m][COLUMNS] */
     qnn_counts *counts;
 } job;
-
-static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static void add_part(const int32_t *part, int64_t m, int64_t n, int64_t *sums)
 {
@@ -40,7 +43,7 @@ static void multiply(const job *j, int64_t first, int64_t count, int64_t *sums)
         sums[i] = 0;
     for (int64_t k = 0; k < p->k; k += CHUNK)
         for (int64_t c = 0; c < count; c += QNN_DOT_COLUMNS) {
-            int64_t n = smaller(QNN_DOT_COLUMNS, count - c), length = smaller(CHUNK, p->k - k);
+            int64_t n = qnn_min(QNN_DOT_COLUMNS, count - c), length = qnn_min(CHUNK, p->k - k);
             const int8_t *b = (const int8_t *)p->b + (first + c) * p->k + k;
             if (j->bytes) {
                 int32_t part[MOST_ROWS * QNN_DOT_COLUMNS];
@@ -49,7 +52,7 @@ static void multiply(const job *j, int64_t first, int64_t count, int64_t *sums)
                 continue;
             }
             for (int64_t r = 0; r < p->m; r += QNN_DOT_ROWS) {
-                int64_t m = smaller(QNN_DOT_ROWS, p->m - r);
+                int64_t m = qnn_min(QNN_DOT_ROWS, p->m - r);
                 int32_t part[QNN_DOT_ROWS * QNN_DOT_COLUMNS];
                 j->isa->dots(j->rows + r * p->k + k, p->k, m, b, p->k, n, length, part);
                 add_part(part, m, n, sums + r * COLUMNS + c);
@@ -57,14 +60,75 @@ static void multiply(const job *j, int64_t first, int64_t count, int64_t *sums)
         }
 }
 
+/* part[c][r] = or += products k .. k+length-1 of sixteen columns at `columns`, `stride` apart: whole steps where they
+   lie, the rest from a copy that zeros fill up. */
+static void multiply_tile(const job *j, const int8_t *columns, int64_t stride, int64_t k, int64_t length,
+                          int accumulate, int32_t *part)
+{
+    int64_t whole = length / QNN_S8_STEP * QNN_S8_STEP, panels = (j->p->m + QNN_PANEL - 1) / QNN_PANEL;
+    int8_t rest[QNN_S8_TILE][QNN_S8_STEP];
+    qnn_s8_tile tile = {columns, QNN_S8_TILE};
+    qnn_s8_segment segment = {0, whole / QNN_S8_QUAD};
+    qnn_s8_block block = {.tile = &tile, .tiles = 1, .row_stride = stride, .segment = &segment, .segments = 1,
+                          .panel = j->panels + k * QNN_PANEL, .panels = panels, .panel_stride = j->stride,
+                          .sums = part, .sums_stride = panels * QNN_PANEL, .accumulate = accumulate};
+    j->isa->s8->multiply(&block);
+    if (whole == length)
+        return;
+    memset(rest, 0, sizeof rest);
+    for (int i = 0; i < QNN_S8_TILE; i++)
+        memcpy(rest[i], columns + i * stride + whole, (size_t)(length - whole));
+    tile.first = rest[0];
+    segment.quads = QNN_S8_STEP / QNN_S8_QUAD;
+    block.row_stride = QNN_S8_STEP, block.panel += whole * QNN_PANEL, block.accumulate = 1;
+    j->isa->s8->multiply(&block);
+}
+
+/* part[c][r] of sixteen columns from `from` on. */
+static void multiply_columns(const job *j, int64_t from, int64_t k, int64_t length, int32_t *part)
+{
+    const qnn_gemm_problem *p = j->p;
+    int8_t decoded[QNN_S8_TILE * (DECODED + QNN_S8_STEP)];
+    if (!p->codes4) {
+        multiply_tile(j, (const int8_t *)p->b + from * p->k + k, p->k, k, length, 0, part);
+        return;
+    }
+    for (int64_t i = 0; i < length; i += DECODED) {
+        int64_t some = qnn_min(DECODED, length - i);
+        qnn_decode_columns4(j->isa, p, from, QNN_S8_TILE, k + i, some, decoded, DECODED + QNN_S8_STEP);
+        multiply_tile(j, decoded, DECODED + QNN_S8_STEP, k + i, some, i > 0, part);
+    }
+}
+
+/* As `multiply`. The last tiles reach back over columns that others have done, so that all of them are whole. */
+static void multiply_in_tiles(const job *j, int64_t first, int64_t count, int64_t *sums)
+{
+    const qnn_gemm_problem *p = j->p;
+    int64_t panels = (p->m + QNN_PANEL - 1) / QNN_PANEL, width = panels * QNN_PANEL;
+    int32_t part[QNN_S8_TILE * MOST_IN_TILES];
+    for (int64_t i = 0; i < p->m * COLUMNS; i++)
+        sums[i] = 0;
+    j->isa->s8->begin();
+    for (int64_t c = 0; c < count; c += QNN_S8_TILE) {
+        int64_t from = qnn_min(first + c, p->n - QNN_S8_TILE), done = first + c - from;
+        for (int64_t k = 0; k < p->k; k += CHUNK) {
+            multiply_columns(j, from, k, qnn_min(CHUNK, p->k - k), part);
+            for (int64_t r = 0; r < p->m; r++)
+                for (int64_t x = done; x < QNN_S8_TILE; x++)
+                    sums[r * COLUMNS + c + x - done] += part[x * width + r];
+        }
+    }
+    j->isa->s8->end();
+}
+
 static void do_block(void *context, int64_t begin, int64_t end, int worker)
 {
     const job *j = context;
     int64_t *sums = j->sums + worker * j->p->m * COLUMNS, first = begin * COLUMNS;
-    int64_t count = smaller(COLUMNS, j->p->n - first);
+    int64_t count = qnn_min(COLUMNS, j->p->n - first);
     int32_t narrow[COLUMNS];
     (void)end;
-    multiply(j, first, count, sums);
+    (j->panels ? multiply_in_tiles : multiply)(j, first, count, sums);
     for (int64_t r = 0; r < j->p->m; r++) {
         const void *row = sums + r * COLUMNS;
         for (int64_t c = 0; c < count && !j->output->wide; c++)
@@ -73,11 +137,31 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     }
 }
 
-/* A in the form that the dot products take. 1, or 0 without memory. */
+/* Tiles take the bytes as they are; vectors, which add 128 to them, have dot products of their own. */
+static int takes_tiles(const qnn_isa *isa, const qnn_gemm_problem *p)
+{
+    return isa->s8 && !isa->s8->flip && p->m > 1 && p->n >= QNN_S8_TILE && p->k >= QNN_DOT_LEAST_K;
+}
+
+static int pack_rows(job *j)
+{
+    const qnn_gemm_problem *p = j->p;
+    int64_t padded = qnn_s8_padded(j->isa->s8, p->k);
+    j->stride = padded * QNN_PANEL;
+    j->panels = qnn_allocate((p->m + QNN_PANEL - 1) / QNN_PANEL * j->stride);
+    for (int64_t r = 0; j->panels && r < p->m; r += QNN_PANEL)
+        qnn_s8_pack_columns((const int8_t *)p->a + r * p->k, p->k, p->k, qnn_min(QNN_PANEL, p->m - r),
+                            padded / QNN_S8_QUAD, j->panels + r / QNN_PANEL * j->stride);
+    return j->panels != 0;
+}
+
+/* A in the form that the products take. 1, or 0 without memory. */
 static int prepare_rows(job *j)
 {
     const qnn_gemm_problem *p = j->p;
     const int8_t *a = p->a;
+    if (takes_tiles(j->isa, p))
+        return pack_rows(j);
     if (j->isa->dots_s8 && p->m > 1 && p->k >= QNN_DOT_LEAST_K) {
         j->stride = (p->k + QNN_DOT_BYTES - 1) / QNN_DOT_BYTES * QNN_DOT_BYTES;
         j->bytes = qnn_allocate(p->m * j->stride);
@@ -99,7 +183,8 @@ int qnn_gemm_few_rows(const qnn_isa *isa, const qnn_gemm_problem *p, const qnn_o
                       qnn_counts *counts)
 {
     job j = {.isa = isa, .p = p, .output = output};
-    if (!isa->dots || p->m > MOST_ROWS || p->trans_a || !p->trans_b || p->a_bytes != 1 || p->b_bytes != 1)
+    int64_t most = takes_tiles(isa, p) ? MOST_IN_TILES : p->codes4 ? 0 : MOST_ROWS;
+    if (!isa->dots || p->m > most || p->trans_a || !p->trans_b || p->a_bytes != 1 || p->b_bytes != 1)
         return 1;
     int64_t blocks = (p->n + COLUMNS - 1) / COLUMNS;
     int workers = qnn_workers(blocks, p->m * p->n <= SMALL / (p->k + 1) ? 1 : threads);
@@ -115,6 +200,7 @@ int qnn_gemm_few_rows(const qnn_isa *isa, const qnn_gemm_problem *p, const qnn_o
     }
     qnn_release(j.rows);
     qnn_release(j.bytes);
+    qnn_release(j.panels);
     qnn_release(j.sums);
     qnn_release(j.counts);
     return done ? 0 : -1;

@@ -9,10 +9,10 @@
 #include "qnn_parallel.h"
 
 enum {
-    ROWS = 128,         /* of a block */
     CHUNK = 1024,       /* products between two visits of the sums: the rows of two tiles stay in the nearest cache */
     COLUMN_PANELS = 32, /* at most so many panels in a block: copies of rows are used often, sums stay in the caches */
     PACK_ROWS = 16,
+    NARROW = 8,         /* panels that are not worth copies of rows */
     SMALL = 1 << 18     /* multiply-adds that are not worth a second thread */
 };
 
@@ -21,7 +21,8 @@ typedef struct {
     const qnn_gemm_problem *p;
     const qnn_output *output;
     int64_t k; /* padded */
-    int64_t panels, column_panels, row_blocks, chunks;
+    int64_t panels, rows, column_panels, row_blocks, chunks; /* rows, column_panels: of a block */
+    int in_place;    /* rows are multiplied where they are, as far as what tiles read lies within the operand */
     int8_t *packed;  /* [panels][k / 4][64], or NULL: packed piece by piece in the scratch */
     int32_t *starts; /* [chunks][panels][16], as packed */
     int8_t *turned;  /* a transposed left operand: [rows, whole tiles][turned_row], or NULL */
@@ -38,7 +39,11 @@ static void pack(const job *j, int64_t panel, int64_t k0, int64_t length, int8_t
     const int8_t *b = p->b, *rows[PACK_ROWS];
     int64_t first = panel * QNN_PANEL, columns = qnn_min(QNN_PANEL, p->n - first);
     int64_t quads = qnn_s8_padded(j->isa->s8, length) / QNN_S8_QUAD;
-    if (p->trans_b)
+    if (p->codes4) {
+        int8_t decoded[QNN_PANEL * (CHUNK + QNN_S8_STEP)];
+        qnn_decode_columns4(j->isa, p, first, columns, k0, length, decoded, CHUNK + QNN_S8_STEP);
+        qnn_s8_pack_columns(decoded, CHUNK + QNN_S8_STEP, length, columns, quads, to);
+    } else if (p->trans_b)
         qnn_s8_pack_columns(b + first * p->k + k0, p->k, length, columns, quads, to);
     else
         for (int64_t q = 0; q < quads; q += PACK_ROWS / QNN_S8_QUAD) {
@@ -72,25 +77,39 @@ static void turn_rows(void *context, int64_t begin, int64_t end, int worker)
                      j->turned + first * j->turned_row, j->turned_row);
 }
 
-/* The rows of a block, products k0 .. k0+length-1: where they are, or a copy. Returns the distance of two rows. */
-static int64_t list_rows(const job *j, int64_t row, int64_t count, int64_t k0, int64_t length, int8_t *copy,
-                         qnn_s8_tile *tiles)
+/* Whether tiles of these rows can be read where they are. What they hold behind the products, which is the beginning of
+   the next row, meets zeros of the panels. */
+static int lies_within(const job *j, int64_t row, int64_t count, int64_t k0, int64_t length)
 {
-    const qnn_gemm_problem *p = j->p;
-    int64_t stride = j->turned ? j->turned_row : j->row_length;
-    int8_t *from = j->turned ? j->turned + row * stride + k0 : copy;
-    for (int64_t r = 0; !j->turned && r < count; r++)
-        j->isa->s8->copy((const int8_t *)p->a + (row + r) * p->k + k0, length, copy + r * stride);
-    for (int64_t r = 0; r < count; r += QNN_S8_TILE)
-        *tiles++ = (qnn_s8_tile){from + r * stride, qnn_min(QNN_S8_TILE, count - r)};
-    return stride;
+    int64_t last = row + (count + QNN_S8_TILE - 1) / QNN_S8_TILE * QNN_S8_TILE - 1;
+    return j->in_place && last * j->p->k + k0 + qnn_s8_padded(j->isa->s8, length) <= j->p->m * j->p->k;
 }
 
-/* The sums of a block: in the result itself where it can take whole tiles, else in the scratch. */
+/* The rows of a block, products k0 .. k0+length-1: where they are, or a copy. */
+static void list_rows(const job *j, int64_t row, int64_t count, int64_t k0, int64_t length, int8_t *copy,
+                      qnn_s8_tile *tiles, qnn_s8_block *block)
+{
+    const int8_t *a = (const int8_t *)j->p->a + row * j->p->k + k0, *from = copy;
+    int64_t stride = j->row_length;
+    block->fetch_ahead = lies_within(j, row, count, k0, length);
+    if (j->turned)
+        from = j->turned + row * j->turned_row + k0, stride = j->turned_row;
+    else if (block->fetch_ahead)
+        from = a, stride = j->p->k;
+    else
+        for (int64_t r = 0; r < count; r++)
+            j->isa->s8->copy(a + r * j->p->k, length, copy + r * stride);
+    for (int64_t r = 0; r < count; r += QNN_S8_TILE)
+        *tiles++ = (qnn_s8_tile){from + r * stride, qnn_min(QNN_S8_TILE, count - r)};
+    block->row_stride = stride;
+}
+
+/* The sums of a block: in the result itself where it can take whole tiles, else in the scratch; there too when they are
+   visited several times, since rows of a result may lie in few sets of the caches. */
 static int32_t *place_of_sums(const job *j, int64_t row, int64_t count, int64_t column, int64_t columns, char *scratch,
                               int64_t *stride)
 {
-    if (j->output->target || count % QNN_S8_TILE || columns % QNN_PANEL)
+    if (j->output->target || j->chunks > 1 || count % QNN_S8_TILE || columns % QNN_PANEL)
         return (int32_t *)(void *)scratch;
     *stride = j->p->n;
     return (int32_t *)j->output->data + row * j->p->n + column;
@@ -101,8 +120,8 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     const job *j = context;
     const qnn_s8 *s8 = j->isa->s8;
     char *scratch = j->scratch + worker * j->scratch_bytes;
-    qnn_s8_tile tiles[ROWS / QNN_S8_TILE];
-    int64_t row = begin % j->row_blocks * ROWS, count = qnn_min(ROWS, j->p->m - row);
+    qnn_s8_tile tiles[QNN_S8_MOST_ROWS / QNN_S8_TILE];
+    int64_t row = begin % j->row_blocks * j->rows, count = qnn_min(j->rows, j->p->m - row);
     int64_t panel0 = begin / j->row_blocks * j->column_panels, panels = qnn_min(j->column_panels, j->panels - panel0);
     int64_t column = panel0 * QNN_PANEL, columns = qnn_min(panels * QNN_PANEL, j->p->n - column);
     int64_t stride = panels * QNN_PANEL;
@@ -119,7 +138,7 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
         qnn_s8_block block = {.tile = tiles, .tiles = (count + QNN_S8_TILE - 1) / QNN_S8_TILE, .segment = &segment,
                               .segments = 1, .panels = panels, .sums = sums, .sums_stride = stride,
                               .accumulate = c > 0};
-        block.row_stride = list_rows(j, row, count, k0, length, (int8_t *)scratch + j->rows_at, tiles);
+        list_rows(j, row, count, k0, length, (int8_t *)scratch + j->rows_at, tiles, &block);
         block.panel = j->packed ? j->packed + (panel0 * j->k + k0) * QNN_PANEL : pieces;
         block.panel_stride = (j->packed ? j->k : padded) * QNN_PANEL;
         block.start = j->packed ? j->starts + (c * j->panels + panel0) * QNN_PANEL : starts;
@@ -137,7 +156,7 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
 /* The places of everything in a worker's scratch; rows that fill no tile are there all the same. */
 static void place(job *j)
 {
-    int64_t rows = (qnn_min(ROWS, j->p->m) + QNN_S8_TILE - 1) / QNN_S8_TILE * QNN_S8_TILE;
+    int64_t rows = (qnn_min(j->rows, j->p->m) + QNN_S8_TILE - 1) / QNN_S8_TILE * QNN_S8_TILE;
     int64_t width = j->column_panels * QNN_PANEL, length = qnn_min(CHUNK, j->k);
     j->row_length = qnn_s8_row_length(length);
     j->dense_at = qnn_lines(rows * width * 4);
@@ -152,7 +171,9 @@ static void choose_blocks(job *j, int threads)
     j->k = qnn_s8_padded(j->isa->s8, j->p->k);
     j->chunks = (j->p->k + CHUNK - 1) / CHUNK;
     j->panels = (j->p->n + QNN_PANEL - 1) / QNN_PANEL;
-    j->row_blocks = (j->p->m + ROWS - 1) / ROWS;
+    j->rows = j->isa->s8->block_rows;
+    j->row_blocks = (j->p->m + j->rows - 1) / j->rows;
+    j->in_place = !j->isa->s8->flip && !j->p->trans_a && j->panels <= NARROW;
     j->column_panels = COLUMN_PANELS;
     while (j->column_panels > 2 && threads > 1 &&
            j->row_blocks * ((j->panels + j->column_panels - 1) / j->column_panels) < 4 * (int64_t)threads)

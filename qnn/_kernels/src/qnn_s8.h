@@ -16,7 +16,12 @@
 
 #include "qnn_gemm.h"
 
-enum { QNN_S8_TILE = 16, QNN_S8_QUAD = 4, QNN_S8_STEP = 64 /* bytes of 16 quads, or of one quad of a panel */ };
+enum {
+    QNN_S8_TILE = 16,
+    QNN_S8_QUAD = 4,
+    QNN_S8_STEP = 64, /* bytes of 16 quads, or of one quad of a panel */
+    QNN_S8_MOST_ROWS = 256 /* of a block of a product */
+};
 
 /* Scratch memory is used as it comes: no result depends on what it held, which the emulation shows. */
 static inline void qnn_s8_spoil(void *memory, int64_t bytes)
@@ -52,12 +57,14 @@ typedef struct {
     int32_t *sums;
     int64_t sums_stride;
     int accumulate;
+    int fetch_ahead; /* the rows come from further than the nearest caches, each tile after the one before */
 } qnn_s8_block;
 
 struct qnn_s8 {
     int flip;             /* what the bytes of the left operand are xored with */
     int64_t quads;        /* runs are padded to a multiple of so many quads */
     int64_t rows;         /* what a tile costs is proportional to its rows, rounded up to so many */
+    int64_t block_rows;   /* of a block of a product: more use a panel more often, fewer leave the caches room */
     void (*copy)(const int8_t *source, int64_t n, int8_t *out); /* out[i] = source[i] ^ flip */
     void (*begin)(void);  /* before and after the multiplications of one thread's block */
     void (*end)(void);

@@ -10,10 +10,38 @@
 static inline __m128i load128(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
 static inline void store128(void *p, __m128i v) { _mm_storeu_si128((__m128i *)p, v); }
 
-/* Four rows of 16 bytes to a row of 16 quads. */
-static inline void pack_quad(const int8_t *r0, const int8_t *r1, const int8_t *r2, const int8_t *r3, int8_t *panel)
+static inline uint64_t load_up_to_8(const int8_t *p, int64_t n)
 {
-    __m128i a = load128(r0), b = load128(r1), c = load128(r2), d = load128(r3);
+    uint64_t low = 0, high = 0;
+    if (n < 4)
+        for (int64_t i = 0; i < n; i++)
+            low |= (uint64_t)(uint8_t)p[i] << 8 * i;
+    else {
+        memcpy(&low, p, 4);
+        memcpy(&high, p + n - 4, 4);
+        low |= high << 8 * (n - 4);
+    }
+    return low;
+}
+
+/* n bytes, at most 16, and zeros: none that is not there is read. */
+static inline __m128i load_up_to_16(const int8_t *p, int64_t n)
+{
+    uint64_t low, high;
+    if (n == 16)
+        return load128(p);
+    if (n < 8)
+        return _mm_set_epi64x(0, (int64_t)load_up_to_8(p, n));
+    memcpy(&low, p, 8);
+    memcpy(&high, p + n - 8, 8);
+    return _mm_set_epi64x((int64_t)(n == 8 ? 0 : high >> 8 * (16 - n)), (int64_t)low);
+}
+
+/* Four rows of up to 16 bytes to a row of 16 quads. */
+static inline void pack_quad(const int8_t *const *rows, int64_t first, int64_t columns, int8_t *panel)
+{
+    __m128i a = load_up_to_16(rows[0] + first, columns), b = load_up_to_16(rows[1] + first, columns);
+    __m128i c = load_up_to_16(rows[2] + first, columns), d = load_up_to_16(rows[3] + first, columns);
     __m128i low0 = _mm_unpacklo_epi8(a, b), high0 = _mm_unpackhi_epi8(a, b);
     __m128i low1 = _mm_unpacklo_epi8(c, d), high1 = _mm_unpackhi_epi8(c, d);
     store128(panel, _mm_unpacklo_epi16(low0, low1));
@@ -77,8 +105,11 @@ void qnn_s8_pack_rows(const int8_t *const *rows, int64_t first, int64_t length, 
     for (int64_t q = 0; q < quads; q++, panel += QNN_S8_STEP) {
         int64_t k = q * QNN_S8_QUAD;
 #if defined(__SSE2__)
-        if (columns == QNN_PANEL && k + QNN_S8_QUAD <= length) {
-            pack_quad(rows[k] + first, rows[k + 1] + first, rows[k + 2] + first, rows[k + 3] + first, panel);
+        if (k + QNN_S8_QUAD <= length) {
+            if (columns == QNN_PANEL)
+                pack_quad(rows + k, first, QNN_PANEL, panel);
+            else
+                pack_quad(rows + k, first, columns, panel);
             continue;
         }
 #endif
@@ -92,15 +123,18 @@ void qnn_s8_pack_rows(const int8_t *const *rows, int64_t first, int64_t length, 
 void qnn_s8_pack_columns(const int8_t *source, int64_t stride, int64_t length, int64_t columns, int64_t quads,
                          int8_t *panel)
 {
-    int64_t k = 0;
+    int64_t k = 0, fours = 0;
 #if defined(__SSE2__)
-    for (; columns == QNN_PANEL && k + 16 <= length; k += 16)
-        for (int64_t j = 0; j < QNN_PANEL; j += 4)
+    fours = columns / 4 * 4;
+    if (columns < QNN_PANEL)
+        memset(panel, 0, (size_t)(length / 16 * 16 * QNN_PANEL));
+    for (; k + 16 <= length; k += 16)
+        for (int64_t j = 0; j < fours; j += 4)
             pack_four_columns(source + j * stride + k, stride, panel + k * QNN_PANEL + j * QNN_S8_QUAD);
 #endif
     memset(panel + k * QNN_PANEL, 0, (size_t)(quads * QNN_S8_STEP - k * QNN_PANEL));
     for (int64_t j = 0; j < columns; j++)
-        for (int64_t i = k; i < length; i++)
+        for (int64_t i = j < fours ? k : 0; i < length; i++)
             panel[i / QNN_S8_QUAD * QNN_S8_STEP + j * QNN_S8_QUAD + i % QNN_S8_QUAD] = source[j * stride + i];
 }
 
@@ -109,6 +143,11 @@ void qnn_s8_transpose(const int8_t *source, int64_t stride, int64_t rows, int64_
 {
     int8_t mask = flip ? -128 : 0;
     int64_t whole = 0;
+    if (columns == 1 && stride == 1) { /* one channel */
+        for (int64_t i = 0; i < rows; i++)
+            out[i] = (int8_t)(source[i] ^ mask);
+        return;
+    }
 #if defined(__SSE2__)
     const __m128i masks = _mm_set1_epi8(mask);
     whole = columns / 16 * 16;

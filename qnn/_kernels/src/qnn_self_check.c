@@ -13,7 +13,7 @@ typedef struct {
 static const product PRODUCTS[] = {
     {1, 33, 70, 1, 1, 0, 1},   {37, 50, 131, 1, 1, 0, 0}, {18, 17, 64, 1, 1, 1, 0}, {33, 16, 63, 1, 1, 1, 1},
     {16, 65, 5, 1, 1, 0, 1},   {13, 19, 33, 1, 2, 0, 0},  {11, 18, 9, 2, 1, 1, 0},  {12, 9, 35, 2, 2, 0, 1},
-    {3, 16, 1100, 1, 1, 0, 1},
+    {3, 16, 1100, 1, 1, 0, 1},  {20, 21, 530, 1, 1, 0, 1}, {272, 5, 70, 1, 1, 0, 1},
 };
 
 /* images, h, w, channels, filters, kh, kw, oh, ow; stride, padding, dilation of both axes; groups */
@@ -110,7 +110,7 @@ static int check_codes(const qnn_isa *isa, int64_t rows, const memory *m)
     qnn_decode_codes4(qnn_isa_c(), codes, N, K, 1, weights);
     qnn_output plain = output_at(m->first, 4 * rows * N, N, 0), tested = output_at(m->second, 4 * rows * N, N, 0);
     int status = qnn_gemm(qnn_isa_c(), &p, &plain, 1, 0);
-    p.b = codes;
+    p.b = codes, p.codes4 = 1;
     if (!status)
         status = qnn_gemm_codes4(isa, &p, &tested, 1, 0);
     return status < 0 ? -1 : status > 0 || equal(m, 4 * rows * N); /* 1: has no version of its own */

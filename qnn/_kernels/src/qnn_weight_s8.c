@@ -8,7 +8,8 @@ enum {
     SCRATCH = 1 << 19,     /* bytes that a block's planes and panels should stay below */
     LARGEST = 1 << 24,     /* what one output row may need; more goes another way */
     LONGEST = 1 << 15,     /* and so do images (padded, dilated) with longer sides */
-    FEWEST = 4             /* blocks per thread */
+    FEWEST = 4,            /* blocks per thread */
+    FEW_CHANNELS = 4       /* so few are copied for every tap */
 };
 
 typedef qnn_weight_taps axis_taps;
@@ -21,6 +22,7 @@ static memory memory_of(const job *j, int worker)
     return (memory){(int32_t *)(void *)s,
                     (int64_t *)(void *)(s + j->total_at),
                     (int8_t *)(s + j->planes_at),
+                    (int8_t *)(s + j->gathered_at),
                     (int8_t *)(s + j->panels_at),
                     (int32_t *)(void *)(s + j->starts_at),
                     (const int8_t **)(void *)(s + j->pointers_at),
@@ -58,14 +60,15 @@ static void drain(const job *j, const memory *m)
     *m->since = 0;
 }
 
-/* A tile of channels for every tap: the same planes, seen from another offset. */
+/* A tile of channels for every tap: the same planes, seen from another offset; or tiles of what was gathered. */
 static void list_tiles(const job *j, const memory *m)
 {
     const qnn_conv_shape *s = j->s;
     qnn_s8_tile *tile = m->tiles;
-    for (int64_t t = 0; t < j->taps; t++) {
-        int64_t ky = t / s->kw, kx = t % s->kw, plane = j->ty.number[ky] * j->tx.planes + j->tx.number[kx];
-        int64_t offset = j->ty.ahead[ky] * j->pitch + j->tx.ahead[kx];
+    for (int64_t r = 0; j->gathered_row && r < j->taps * s->channels; r += QNN_S8_TILE)
+        *tile++ = (qnn_s8_tile){m->gathered + r * j->gathered_row, qnn_min(QNN_S8_TILE, j->taps * s->channels - r)};
+    for (int64_t t = 0; !j->gathered_row && t < j->taps; t++) {
+        int64_t offset, plane = qnn_weight_plane(j, t, &offset);
         for (int64_t c = 0; c < j->channel_tiles; c++)
             *tile++ = (qnn_s8_tile){m->planes + (plane * j->channel_tiles + c) * QNN_S8_TILE * j->plane + offset,
                                     qnn_min(QNN_S8_TILE, s->channels - c * QNN_S8_TILE)};
@@ -88,7 +91,8 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     int64_t length = qnn_weight_positions(j, images, rows);
     int64_t runs = qnn_weight_prepare(j, &m, image, images, first, rows, length);
     list_tiles(j, &m);
-    qnn_s8_block block = {.tile = m.tiles, .tiles = j->taps * j->channel_tiles, .row_stride = j->plane,
+    qnn_s8_block block = {.tile = m.tiles, .tiles = j->sums_rows / QNN_S8_TILE,
+                          .row_stride = j->gathered_row ? j->gathered_row : j->plane,
                           .segment = m.segments, .segments = runs, .panel = m.panels, .panels = j->panels,
                           .panel_stride = length * QNN_PANEL, .start = m.starts, .sums = m.sums,
                           .sums_stride = j->sums_stride, .accumulate = 1};
@@ -105,7 +109,7 @@ static void finish(const job *j, int workers, void *out)
     for (int64_t o = 0; o < s->filters; o++)
         for (int64_t t = 0; t < j->taps; t++)
             for (int64_t c = 0; c < s->channels; c++, at++) {
-                int64_t sum = 0, row = t * j->channel_tiles * QNN_S8_TILE + c;
+                int64_t sum = 0, row = t * j->tap_rows + c;
                 for (int w = 0; w < workers; w++) {
                     memory m = memory_of(j, w);
                     sum += j->wide ? m.total[row * s->filters + o] : m.sums[row * j->sums_stride + o];
@@ -129,9 +133,12 @@ static void place(job *j)
     /* The last run of a row may end behind the row. */
     j->plane = qnn_s8_row_length(one_run + row_run + j->ty.furthest * j->pitch + j->tx.furthest);
     int64_t planes = j->ty.planes * j->tx.planes * j->channel_tiles * QNN_S8_TILE * j->plane;
+    if (j->gathered_row)
+        j->gathered_row = qnn_s8_row_length(one_run + row_run);
     j->total_at = qnn_lines(sums);
     j->planes_at = j->total_at + qnn_lines(j->wide ? j->sums_rows * s->filters * 8 : 0);
-    j->panels_at = j->planes_at + qnn_lines(planes);
+    j->gathered_at = j->planes_at + qnn_lines(planes);
+    j->panels_at = j->gathered_at + qnn_lines(j->gathered_row * j->sums_rows);
     j->starts_at = j->panels_at + qnn_lines(j->panels * j->length * QNN_PANEL);
     j->pointers_at = j->starts_at + qnn_lines(j->panels * QNN_PANEL * 4);
     j->segments_at = j->pointers_at + qnn_lines(j->length * (int64_t)sizeof(void *));
@@ -203,7 +210,9 @@ int qnn_conv2d_weight_grad_s8(const qnn_isa *isa, const qnn_conv_shape *s, const
         return 1;
     j.channel_tiles = (s->channels + QNN_S8_TILE - 1) / QNN_S8_TILE;
     j.panels = (s->filters + QNN_PANEL - 1) / QNN_PANEL;
-    j.sums_rows = j.taps * j.channel_tiles * QNN_S8_TILE;
+    j.gathered_row = s->channels <= FEW_CHANNELS && j.taps > 1; /* the length follows */
+    j.tap_rows = j.gathered_row ? s->channels : j.channel_tiles * QNN_S8_TILE;
+    j.sums_rows = (j.taps * j.tap_rows + QNN_S8_TILE - 1) / QNN_S8_TILE * QNN_S8_TILE;
     j.sums_stride = j.panels * QNN_PANEL;
     j.safe_k = qnn_make_layout(1, 1).safe_k;
     int result = make_taps(&j.ty, s->kh, s->stride_y, s->dilation_y) ||

@@ -49,6 +49,18 @@ static int64_t list_positions(const job *j, const memory *m, int64_t image0, int
     return count;
 }
 
+/* A copy of every channel's plane for every tap. */
+static void gather(const job *j, const memory *m)
+{
+    int8_t *to = m->gathered;
+    for (int64_t t = 0; t < j->taps; t++) {
+        int64_t offset, plane = qnn_weight_plane(j, t, &offset);
+        const int8_t *from = m->planes + plane * j->channel_tiles * QNN_S8_TILE * j->plane + offset;
+        for (int64_t c = 0; c < j->s->channels; c++, to += j->gathered_row)
+            memcpy(to, from + c * j->plane, (size_t)qnn_min(j->gathered_row, j->plane - offset));
+    }
+}
+
 int64_t qnn_weight_prepare(const job *j, const memory *m, int64_t image0, int64_t images, int64_t first, int64_t rows,
                            int64_t length)
 {
@@ -61,6 +73,8 @@ int64_t qnn_weight_prepare(const job *j, const memory *m, int64_t image0, int64_
             fill_plane(j, image0 + i, first, rows, i * j->image_rows, j->ty.remainder[p / j->tx.planes],
                        j->tx.remainder[p % j->tx.planes], plane);
     }
+    if (j->gathered_row)
+        gather(j, m);
     int64_t runs = list_positions(j, m, image0, images, first, rows, length);
     for (int64_t p = 0; p < j->panels; p++) {
         int8_t *panel = m->panels + p * length * QNN_PANEL;
