@@ -100,6 +100,17 @@ QNN_AVX512_INLINE v512 v512_spread128(const void *p)
     return v;
 }
 
+QNN_AVX512_INLINE void v512_store_turns_u8(v512 even, v512 odd, void *p)
+{
+    uint8_t first[64], second[64], *out = p;
+    memcpy(first, &even, sizeof first);
+    memcpy(second, &odd, sizeof second);
+    for (int i = 0; i < 64; i++) {
+        out[2 * i] = first[i];
+        out[2 * i + 1] = second[i];
+    }
+}
+
 QNN_AVX512_INLINE v512 v512_table_u8(v512 table, v512 index)
 {
     uint8_t from[64], at[64];

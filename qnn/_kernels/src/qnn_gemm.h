@@ -90,6 +90,7 @@ const qnn_isa *qnn_isa_amx(void);  /* these two as below, for AMX and AVX512-VNN
 const qnn_isa *qnn_isa_vnni(void);
 extern const qnn_codes qnn_codes_avx2;
 void qnn_decode4_avx2(const uint8_t *packed, int64_t n, int8_t *weights);
+void qnn_decode4_vnni(const uint8_t *packed, int64_t n, int8_t *weights);
 const qnn_codes *qnn_codes_vnni(void);
 const qnn_isa *qnn_isa_avx2(void); /* NULL where the compiler has no AVX2; the caller asks the processor (qnn_cpu.h) */
 
@@ -139,8 +140,7 @@ typedef struct {
 int qnn_gemm(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
              qnn_counts *counts);
 
-/* The same for few rows of int8 and a transposed b (qnn_gemm_few.c), codes too where the path has tiles; returns 1 when
-   it is another problem. */
+/* The same for few rows of int8 and a transposed b (qnn_gemm_few.c); returns 1 when it is another problem. */
 int qnn_gemm_few_rows(const qnn_isa *isa, const qnn_gemm_problem *problem, const qnn_output *output, int threads,
                       qnn_counts *counts);
 

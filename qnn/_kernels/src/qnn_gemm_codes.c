@@ -113,23 +113,14 @@ void qnn_decode_columns4(const qnn_isa *isa, const qnn_gemm_problem *p, int64_t 
         isa->decode4((const uint8_t *)p->b + (first + c) * ((p->k + 1) / 2) + k0 / 2, length, out + c * stride);
 }
 
-/* Codes decoded where they are packed, or as tiles. Returns as the products do. */
-static int decoded_on_the_way(const qnn_isa *isa, const qnn_gemm_problem *p, const qnn_output *output, int threads,
-                              qnn_counts *counts)
-{
-    int result = qnn_gemm_few_rows(isa, p, output, threads, counts);
-    return result > 0 && p->m > isa->codes->most_rows ? qnn_gemm_s8(isa, p, output, threads, counts) : result;
-}
-
 int qnn_gemm_codes4(const qnn_isa *isa, const qnn_gemm_problem *p, const qnn_output *output, int threads,
                     qnn_counts *counts)
 {
     job j = {.isa = isa, .p = p, .output = output};
     if (!isa->codes || output->wide)
         return 1;
-    int result = decoded_on_the_way(isa, p, output, threads, counts);
-    if (result <= 0 || p->m > isa->codes->most_rows)
-        return result;
+    if (p->m > isa->codes->most_rows)
+        return qnn_gemm_s8(isa, p, output, threads, counts); /* decodes them where it packs them */
     int64_t blocks = (p->n + COLUMNS - 1) / COLUMNS, block = isa->codes->block;
     int workers = qnn_workers(blocks, p->m * p->n <= SMALL / (p->k + 1) ? 1 : threads);
     j.row_length = (p->k + block - 1) / block * block;

@@ -1,6 +1,6 @@
 /* Few rows of A by a transposed B of int8: dot products straight from B, which is read once and never packed. With one
  * row the work is one multiply-add per byte of B, so the memory sets the pace. Where there are tiles, those of the left
- * operand are columns of B as they lie, or decoded from their codes, and A is packed as the right one. */
+ * operand are columns of B as they lie, and A is packed as the right one. */
 #include <string.h>
 
 #include "qnn_conv_plan.h"
@@ -12,7 +12,6 @@ enum {
     MOST_IN_TILES = 32, /* with tiles from here on */
     COLUMNS = 64,       /* of a block */
     CHUNK = 1 << 16,    /* products between two visits of the sums: 2^16 * 2^14 < 2^31 */
-    DECODED = 2048,     /* codes of a column at a time */
     SMALL = 1 << 16     /* multiply-adds that are not worth a second thread */
 };
 
@@ -60,44 +59,29 @@ static void multiply(const job *j, int64_t first, int64_t count, int64_t *sums)
         }
 }
 
-/* part[c][r] = or += products k .. k+length-1 of sixteen columns at `columns`, `stride` apart: whole steps where they
-   lie, the rest from a copy that zeros fill up. */
-static void multiply_tile(const job *j, const int8_t *columns, int64_t stride, int64_t k, int64_t length,
-                          int accumulate, int32_t *part)
+/* part[c][r] of products k .. k+length-1 of sixteen columns from `from` on: whole steps where they lie, the rest from a
+   copy that zeros fill up. */
+static void multiply_tile(const job *j, int64_t from, int64_t k, int64_t length, int32_t *part)
 {
-    int64_t whole = length / QNN_S8_STEP * QNN_S8_STEP, panels = (j->p->m + QNN_PANEL - 1) / QNN_PANEL;
+    const qnn_gemm_problem *p = j->p;
+    const int8_t *columns = (const int8_t *)p->b + from * p->k + k;
+    int64_t whole = length / QNN_S8_STEP * QNN_S8_STEP, panels = (p->m + QNN_PANEL - 1) / QNN_PANEL;
     int8_t rest[QNN_S8_TILE][QNN_S8_STEP];
     qnn_s8_tile tile = {columns, QNN_S8_TILE};
     qnn_s8_segment segment = {0, whole / QNN_S8_QUAD};
-    qnn_s8_block block = {.tile = &tile, .tiles = 1, .row_stride = stride, .segment = &segment, .segments = 1,
+    qnn_s8_block block = {.tile = &tile, .tiles = 1, .row_stride = p->k, .segment = &segment, .segments = 1,
                           .panel = j->panels + k * QNN_PANEL, .panels = panels, .panel_stride = j->stride,
-                          .sums = part, .sums_stride = panels * QNN_PANEL, .accumulate = accumulate};
+                          .sums = part, .sums_stride = panels * QNN_PANEL};
     j->isa->s8->multiply(&block);
     if (whole == length)
         return;
     memset(rest, 0, sizeof rest);
     for (int i = 0; i < QNN_S8_TILE; i++)
-        memcpy(rest[i], columns + i * stride + whole, (size_t)(length - whole));
+        memcpy(rest[i], columns + i * p->k + whole, (size_t)(length - whole));
     tile.first = rest[0];
     segment.quads = QNN_S8_STEP / QNN_S8_QUAD;
     block.row_stride = QNN_S8_STEP, block.panel += whole * QNN_PANEL, block.accumulate = 1;
     j->isa->s8->multiply(&block);
-}
-
-/* part[c][r] of sixteen columns from `from` on. */
-static void multiply_columns(const job *j, int64_t from, int64_t k, int64_t length, int32_t *part)
-{
-    const qnn_gemm_problem *p = j->p;
-    int8_t decoded[QNN_S8_TILE * (DECODED + QNN_S8_STEP)];
-    if (!p->codes4) {
-        multiply_tile(j, (const int8_t *)p->b + from * p->k + k, p->k, k, length, 0, part);
-        return;
-    }
-    for (int64_t i = 0; i < length; i += DECODED) {
-        int64_t some = qnn_min(DECODED, length - i);
-        qnn_decode_columns4(j->isa, p, from, QNN_S8_TILE, k + i, some, decoded, DECODED + QNN_S8_STEP);
-        multiply_tile(j, decoded, DECODED + QNN_S8_STEP, k + i, some, i > 0, part);
-    }
 }
 
 /* As `multiply`. The last tiles reach back over columns that others have done, so that all of them are whole. */
@@ -112,7 +96,7 @@ static void multiply_in_tiles(const job *j, int64_t first, int64_t count, int64_
     for (int64_t c = 0; c < count; c += QNN_S8_TILE) {
         int64_t from = qnn_min(first + c, p->n - QNN_S8_TILE), done = first + c - from;
         for (int64_t k = 0; k < p->k; k += CHUNK) {
-            multiply_columns(j, from, k, qnn_min(CHUNK, p->k - k), part);
+            multiply_tile(j, from, k, qnn_min(CHUNK, p->k - k), part);
             for (int64_t r = 0; r < p->m; r++)
                 for (int64_t x = done; x < QNN_S8_TILE; x++)
                     sums[r * COLUMNS + c + x - done] += part[x * width + r];
@@ -183,7 +167,7 @@ int qnn_gemm_few_rows(const qnn_isa *isa, const qnn_gemm_problem *p, const qnn_o
                       qnn_counts *counts)
 {
     job j = {.isa = isa, .p = p, .output = output};
-    int64_t most = takes_tiles(isa, p) ? MOST_IN_TILES : p->codes4 ? 0 : MOST_ROWS;
+    int64_t most = takes_tiles(isa, p) ? MOST_IN_TILES : MOST_ROWS;
     if (!isa->dots || p->m > most || p->trans_a || !p->trans_b || p->a_bytes != 1 || p->b_bytes != 1)
         return 1;
     int64_t blocks = (p->n + COLUMNS - 1) / COLUMNS;

@@ -68,6 +68,7 @@ const qnn_isa *qnn_isa_vnni(void)
     if (QNN_HAS_LANES512)
         isa.requantize_s32 = qnn_requantize_rows_s32_avx512;
     isa.codes = qnn_codes_vnni();
+    isa.decode4 = qnn_decode4_vnni;
     return &isa;
 }
 

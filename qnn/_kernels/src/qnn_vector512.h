@@ -49,6 +49,15 @@ QNN_AVX512_INLINE v512 v512_spread128(const void *p)
 }
 /* table[index] for bytes; every sixteen have their own table, and no index is above 15. */
 QNN_AVX512_INLINE v512 v512_table_u8(v512 table, v512 index) { return _mm512_shuffle_epi8(table, index); }
+/* 128 bytes, of `even` and `odd` in turns. */
+QNN_AVX512_INLINE void v512_store_turns_u8(v512 even, v512 odd, void *p)
+{
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i last = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    const __m512i low = _mm512_unpacklo_epi8(even, odd), high = _mm512_unpackhi_epi8(even, odd);
+    _mm512_storeu_si512(p, _mm512_permutex2var_epi64(low, first, high));
+    _mm512_storeu_si512((char *)p + 64, _mm512_permutex2var_epi64(low, last, high));
+}
 /* The sums of the sixteen lanes of each. */
 QNN_AVX512_INLINE void v512_four_sums_s32(v512 a, v512 b, v512 c, v512 d, int32_t sums[4])
 {
