@@ -2,8 +2,10 @@
 
 ``python tools/performance.py run [GROUP ...] [--threads N ...] [--label TEXT]`` runs ``qnn bench GROUP --json`` for
 every group, keeps the answers in docs/performance.json (groups that are not named stay as they are), and renders.
+``python tools/performance.py add FILE ... --machine NAME`` takes answers of ``qnn bench GROUP --json`` from another
+machine instead, joining those of one group, for the page docs/performance-NAME.md and its docs/performance-NAME.json.
 ``python tools/performance.py render`` writes the tables between the marks ``<!-- table: NAME -->`` and ``<!-- end -->``
-and the pictures from docs/performance.json alone. Nothing in here tests anything.
+and the pictures from the kept answers alone. Nothing in here tests anything.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +26,43 @@ sys.path.insert(0, str(ROOT))
 from qnn.bench import GROUPS  # noqa: E402
 from qnn.bench.document import number, share  # noqa: E402
 
-PAGE = ROOT / "docs" / "performance.md"
-DATA = ROOT / "docs" / "performance.json"
+DOCS = ROOT / "docs"
 IMAGES = ROOT / "docs" / "images"
 PICTURES = ("shift", "train")  # groups with a picture in the page
 
 Rows = list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Place:
+    """The page of a machine and the answers that it is made from."""
+
+    machine: str = ""
+
+    @property
+    def page(self) -> Path:
+        """The page; the one without a name is that of the machine everything was developed on."""
+        return DOCS / f"performance{self.machine and '-' + self.machine}.md"
+
+    @property
+    def data(self) -> Path:
+        """{group: answer of ``qnn bench GROUP --json``, with a label}."""
+        return self.page.with_suffix(".json")
+
+    def kept(self) -> dict[str, Any]:
+        """What was measured so far."""
+        found: dict[str, Any] = json.loads(self.data.read_text(encoding="utf-8")) if self.data.exists() else {}
+        return found
+
+    def keep(self, kept: dict[str, Any]) -> None:
+        """Write what was measured."""
+        self.data.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
 # --- measure ----------------------------------------------------------------------------------------------------------
 
 
-def run(groups: list[str], threads: list[int], label: str, peers: bool, quick: bool) -> None:
+def run(place: Place, groups: list[str], threads: list[int], label: str, peers: bool, quick: bool) -> None:
     """Measure the groups one after the other; each is written as soon as it is there."""
     for name in groups:
         line = [sys.executable, "-m", "qnn", "bench", name, "--json"]
@@ -50,11 +78,26 @@ def run(groups: list[str], threads: list[int], label: str, peers: bool, quick: b
         lines = done.stdout.strip().splitlines()
         if not lines:
             raise SystemExit(f"qnn bench {name} ended with code {done.returncode} and no answer; see its message above")
-        kept = json.loads(DATA.read_text(encoding="utf-8")) if DATA.exists() else {}
-        kept[name] = {**json.loads(lines[-1]), "label": label}
-        DATA.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        place.keep({**place.kept(), name: {**json.loads(lines[-1]), "label": label}})
         if done.returncode:
             raise SystemExit(f"qnn bench {name} ended with code {done.returncode}; see its message above")
+
+
+def add(place: Place, files: list[Path], label: str) -> None:
+    """Keep answers that were measured elsewhere; those of one group become one."""
+    added: dict[str, Any] = {}
+    for path in files:
+        answer = json.loads(path.read_text(encoding="utf-8"))
+        (name,) = answer["groups"]
+        if name not in added:
+            added[name] = {**answer, "label": label}
+            continue
+        whole = added[name]
+        whole["groups"][name] += answer["groups"][name]
+        whole["peaks"] += answer["peaks"]
+        whole["notes"] = list(dict.fromkeys([*whole["notes"], *answer["notes"]]))
+        whole["same"] = whole["same"] and answer["same"]
+    place.keep({**place.kept(), **added})
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -221,28 +264,28 @@ def tables(kept: dict[str, Any]) -> dict[str, str]:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def page(text: str, kept: dict[str, Any]) -> str:
+def fill(place: Place, text: str, kept: dict[str, Any]) -> str:
     """The page with its tables filled in."""
     made = tables(kept)
     marks = re.findall(r"<!-- table: (\w+) -->", text)
     unknown = [name for name in made if name not in marks]
     if unknown:
-        raise SystemExit(f"got tables for {', '.join(unknown)}; {PAGE.name} has no marks for them; add the marks")
+        raise SystemExit(f"got tables for {', '.join(unknown)}; {place.page.name} has no marks for them; add the marks")
 
-    def place(found: re.Match[str]) -> str:
+    def table(found: re.Match[str]) -> str:
         name = found[1]
         return f"<!-- table: {name} -->\n{made.get(name, 'Not measured yet.')}\n<!-- end -->"
 
-    return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", place, text, flags=re.DOTALL)
+    return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
 
 
-def render() -> None:
-    """Write the tables and the pictures."""
-    kept = json.loads(DATA.read_text(encoding="utf-8"))
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), kept), encoding="utf-8")
+def render(place: Place) -> None:
+    """Write the tables, and the pictures of the page without a name."""
+    kept = place.kept()
+    place.page.write_text(fill(place, place.page.read_text(encoding="utf-8"), kept), encoding="utf-8")
     from qnn.bench.plot import draw
 
-    for name in PICTURES:
+    for name in () if place.machine else PICTURES:
         if name in kept:
             found = kept[name]
             if name == "train":
@@ -254,19 +297,26 @@ def render() -> None:
 def main() -> None:
     """Measure, if that is asked for, and render."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("run", "render"))
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; default: all")
+    parser.add_argument("what", choices=("run", "add", "render"))
+    parser.add_argument(
+        "names", nargs="*", metavar="GROUP|FILE", help=f"run: of {', '.join(GROUPS)}, default all; add: answers"
+    )
+    parser.add_argument("--machine", default="", help="the page performance-MACHINE.md instead of performance.md")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--label", default="", help="a sentence about this measurement")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--quick", action="store_true", help="small shapes, to try the tables")
     options = parser.parse_args()
-    unknown = [name for name in options.groups if name not in GROUPS]
+    place = Place(options.machine)
+    unknown = [name for name in options.names if options.what != "add" and name not in GROUPS]
     if unknown:
         parser.error(f"got {', '.join(unknown)}; groups are {', '.join(GROUPS)}")
     if options.what == "run":
-        run(options.groups or list(GROUPS), options.threads, options.label, not options.no_peers, options.quick)
-    render()
+        groups = options.names or list(GROUPS)
+        run(place, groups, options.threads, options.label, not options.no_peers, options.quick)
+    elif options.what == "add":
+        add(place, [Path(name) for name in options.names], options.label)
+    render(place)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md are those of docs/performance.json, and the asv suites load."""
+"""The tables of docs/performance*.md are those of the JSON beside them, and the asv suites load."""
 
 from __future__ import annotations
 
@@ -25,23 +25,40 @@ def tool() -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass looks for its module
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_page_has_the_tables_of_the_measurement(tool: Any) -> None:
-    kept = json.loads(tool.DATA.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("machine", ["", "amx"])
+def test_the_page_has_the_tables_of_the_measurement(tool: Any, machine: str) -> None:
+    place = tool.Place(machine)
+    kept = place.kept()
+    assert kept
     assert set(kept) <= set(GROUPS)
     assert {found["schema"] for found in kept.values()} == {SCHEMA}
     assert all(found["same"] for found in kept.values())
-    text = tool.PAGE.read_text(encoding="utf-8")
-    assert tool.page(text, kept) == text, "run `python tools/performance.py render`"
+    text = place.page.read_text(encoding="utf-8")
+    assert tool.fill(place, text, kept) == text, f"run `python tools/performance.py render --machine '{machine}'`"
 
 
 def test_a_table_without_a_place_is_refused(tool: Any) -> None:
-    kept = json.loads(tool.DATA.read_text(encoding="utf-8"))
+    place = tool.Place()
     with pytest.raises(SystemExit, match="add the marks"):
-        tool.page("no marks here", kept)
+        tool.fill(place, "no marks here", place.kept())
+
+
+def test_answers_of_one_group_from_elsewhere_become_one(tool: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(tool, "DOCS", tmp_path)
+    whole = tool.Place("amx")
+    answer = {"notes": ["said"], "peaks": [{"name": "mac c"}], "same": True, "groups": {"gemm": [{"work": "first"}]}}
+    other = {**answer, "same": False, "groups": {"gemm": [{"work": "second"}]}}
+    for name, found in (("a", answer), ("b", other)):
+        (tmp_path / name).write_text(json.dumps(found), encoding="utf-8")
+    tool.add(whole, [tmp_path / "a", tmp_path / "b"], "lent")
+    kept = whole.kept()["gemm"]
+    assert [row["work"] for row in kept["groups"]["gemm"]] == ["first", "second"]
+    assert (kept["label"], kept["notes"], len(kept["peaks"]), kept["same"]) == ("lent", ["said"], 2, False)
 
 
 @pytest.mark.parametrize("name", SUITES)
