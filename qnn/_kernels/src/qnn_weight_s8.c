@@ -9,7 +9,8 @@ enum {
     LARGEST = 1 << 24,     /* what one output row may need; more goes another way */
     LONGEST = 1 << 15,     /* and so do images (padded, dilated) with longer sides */
     FEWEST = 4,            /* blocks per thread */
-    FEW_CHANNELS = 4       /* so few are copied for every tap */
+    FEW_CHANNELS = 4,      /* so few are copied for every tap */
+    SMALL = 1 << 15        /* results that are not worth a second thread */
 };
 
 typedef qnn_weight_taps axis_taps;
@@ -101,24 +102,55 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     s8->end();
 }
 
-/* Adds up the workers and writes [filters][taps][channels]. */
-static void finish(const job *j, int workers, void *out)
+typedef struct {
+    const job *j;
+    int workers;
+    void *out;
+} finishing;
+
+/* The workers' sums of one tap, up to 16 channels by 16 filters, are added up and turned: both sides of the copy then
+   touch whole lines. Narrow sums fit int32 in all orders, since their whole does. */
+#define FINISH_TILE(type, sums_of, stride)                                                            \
+    do {                                                                                              \
+        type total[QNN_S8_TILE][QNN_PANEL] = {{0}}, *to = (type *)f->out + (o0 * j->taps + tap) * s->channels + c0; \
+        for (int w = 0; w < f->workers; w++) {                                                        \
+            memory m = memory_of(j, w);                                                               \
+            const type *from = m.sums_of + (tap * j->tap_rows + c0) * (stride) + o0;                  \
+            for (int64_t c = 0; c < channels; c++)                                                    \
+                for (int64_t o = 0; o < filters; o++)                                                 \
+                    total[c][o] += from[c * (stride) + o];                                            \
+        }                                                                                             \
+        for (int64_t o = 0; o < filters; o++)                                                         \
+            for (int64_t c = 0; c < channels; c++)                                                    \
+                to[o * j->taps * s->channels + c] = total[c][o];                                      \
+    } while (0)
+
+static void finish_tile(const finishing *f, int64_t tap, int64_t c0, int64_t o0)
 {
+    const job *j = f->j;
     const qnn_conv_shape *s = j->s;
-    int64_t at = 0;
-    for (int64_t o = 0; o < s->filters; o++)
-        for (int64_t t = 0; t < j->taps; t++)
-            for (int64_t c = 0; c < s->channels; c++, at++) {
-                int64_t sum = 0, row = t * j->tap_rows + c;
-                for (int w = 0; w < workers; w++) {
-                    memory m = memory_of(j, w);
-                    sum += j->wide ? m.total[row * s->filters + o] : m.sums[row * j->sums_stride + o];
-                }
-                if (j->wide)
-                    ((int64_t *)out)[at] = sum;
-                else
-                    ((int32_t *)out)[at] = (int32_t)sum;
-            }
+    const int64_t channels = qnn_min(QNN_S8_TILE, s->channels - c0), filters = qnn_min(QNN_PANEL, s->filters - o0);
+    if (j->wide)
+        FINISH_TILE(int64_t, total, s->filters);
+    else
+        FINISH_TILE(int32_t, sums, j->sums_stride);
+}
+
+static void finish_tap(void *context, int64_t begin, int64_t end, int worker)
+{
+    const finishing *f = context;
+    (void)end;
+    (void)worker;
+    for (int64_t o = 0; o < f->j->s->filters; o += QNN_PANEL)
+        for (int64_t c = 0; c < f->j->s->channels; c += QNN_S8_TILE)
+            finish_tile(f, begin, c, o);
+}
+
+/* Writes [filters][taps][channels]. */
+static void finish(const job *j, int workers, int threads, void *out)
+{
+    finishing f = {j, workers, out};
+    qnn_parallel(j->taps, j->taps * j->s->filters * j->s->channels < SMALL ? 1 : threads, finish_tap, &f);
 }
 
 /* The places of everything in a worker's scratch. The last tile reads rows that are no channel's, and all read on to
@@ -197,7 +229,7 @@ static int run(job *j, int threads, void *out)
         memory m = memory_of(j, w);
         drain(j, &m);
     }
-    finish(j, workers, out);
+    finish(j, workers, threads, out);
     qnn_release(j->scratch);
     return 0;
 }
