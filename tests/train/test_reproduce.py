@@ -135,6 +135,8 @@ def test_costs_are_those_of_trained_rows(tmp_path: Path) -> None:
     assert min(fp32.training, fp32.inference, integers.training, integers.inference) > 0
     assert [line[0] for line in costs.table([fp32, integers])] == ["fp32", "int"]
     assert all(len(line) == len(costs.HEADER) for line in costs.table([fp32, integers]))
+    assert (fp32.weights, fp32.activations, fp32.gradients) == ("float32",) * 3
+    assert (integers.weights, integers.activations) == ("int8 NEAREST_DOWN",) * 2
 
 
 @pytest.mark.clause("WGT-11", "LAY-11")
