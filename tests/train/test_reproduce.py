@@ -139,6 +139,16 @@ def test_costs_are_those_of_trained_rows(tmp_path: Path) -> None:
     assert (integers.weights, integers.activations) == ("int8 NEAREST_DOWN",) * 2
 
 
+def test_costs_name_the_codes_that_they_count(tmp_path: Path) -> None:
+    rows = tuple(reproduce.Row(name, name, None, {}) for name in ("nbq(n=3)", "bnn"))
+    experiment = small(rows=rows, baseline="", settings=small().settings | {"model": "digits-cnn"})
+    assert reproduce.run(experiment, tmp_path, quick=True) == []
+    levels, signs = costs.costs(experiment, tmp_path, quick=True, rounds=1)
+    assert (levels.weights, signs.weights) == ("3-bit codes", "1-bit codes")
+    assert (levels.activations, signs.activations) == ("int8 NEAREST_DOWN", "sign, int2·2^0")
+    assert levels.weight_bytes == 3 * signs.weight_bytes
+
+
 @pytest.mark.clause("WGT-11", "LAY-11")
 def test_ways_to_multiply_are_compared_on_all_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = tuple(reproduce.Row(name, name, None, {"model": "digits-cnn"}) for name in ("nbq", "fp32"))
