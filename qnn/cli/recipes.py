@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from qnn.cli.common import print_grid, print_json, print_table
+
+if TYPE_CHECKING:
+    from qnn.recipes import Recipe
 
 
 @click.command("recipes", short_help="List number formats to train with.")
@@ -32,7 +35,7 @@ def command(name: str | None, as_json: bool) -> None:
     rows = [
         [f"{each}{arguments(each)}", facts["weight"], facts["activation"], facts["gradient"], recipe.source]
         for each, recipe in zip(recipes.names(), found, strict=True)
-        for facts in [_short(recipe.describe())]
+        for facts in [_short(recipe)]
     ]
     print_grid(["recipe", "weights", "activations", "gradients", "source"], rows, spare=[4])
 
@@ -48,7 +51,10 @@ def arguments(name: str) -> str:
     return f"({', '.join(words)})" if words else ""
 
 
-def _short(facts: dict[str, str]) -> dict[str, Any]:
-    """Weights with their rule, activations with what quantises them."""
+def _short(recipe: Recipe) -> dict[str, str]:
+    """Weights with their rule, activations as their layer gives them."""
+    from qnn.recipes.words import outputs
+
+    facts = recipe.describe()
     weight = f"{facts['rule']}, {facts['weight']}" if facts.get("rule") else facts["weight"]
-    return {**facts, "weight": weight, "activation": facts.get("activated") or facts["activation"]}
+    return {**facts, "weight": weight, "activation": outputs(recipe)}

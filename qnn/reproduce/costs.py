@@ -26,7 +26,7 @@ class Cost:
     Parameters
     ----------
     row, weights, activations, gradients : str
-        Its name and its recipe's formats.
+        Its name; the codes of its recipe's weights, what its activation layers give, the format of its gradients.
     weight_bytes : int
         Of the weights of convolutions and dense layers as codes of the recipe's width, without Huffman codes.
     training, inference : float
@@ -119,16 +119,16 @@ class _Row:
     def cost(self, training: float, inference: float) -> Cost:
         """The row with what was timed."""
         from qnn import recipes
+        from qnn.recipes.words import outputs, weight_codes
         from qnn.report import compression, energy
 
         recipe = recipes.parse(self.row.recipe)
-        facts = recipe.describe()
         if recipe.is_integer:
             bits = compression.total(compression.layer_sizes(self.model)).quantized
         else:
             bits = 32 * sum(p.data.size for name, p in self.model.named_parameters() if p.data.ndim > 1)
         return Cost(
-            self.row.name, facts["weight"], facts.get("activated") or facts["activation"], facts["gradient"],
+            self.row.name, weight_codes(recipe), outputs(recipe), str(recipe.gradient or "float32"),
             (bits + 7) // 8, training, inference,
             energy.inference_energy(self.model, self.images[:1]).picojoules / 1000,
         )  # fmt: skip

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from qnn import recipes, reproduce
 
@@ -22,6 +25,17 @@ def test_recipes_are_listed_with_their_arguments(invoke: Callable[..., Any]) -> 
     wrong = invoke("recipes", "dpf8")
     assert wrong.exit_code == 2
     assert "did you mean 'dfp8'" in wrong.stderr
+
+
+def test_activations_are_listed_as_their_layers_give_them(
+    invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # each recipe on one line
+    lines = [re.split(r" {2,}", line.strip()) for line in invoke("recipes").stdout.splitlines()]
+    shown = {cells[0].partition("(")[0]: cells[2] for cells in lines if len(cells) == 5}
+    assert [shown[name] for name in ("bnn", "qnn")] == ["sign, int2·2^0"] * 2
+    assert [shown[name] for name in ("fp32", "dfp8")] == ["float32", "int8 NEAREST_DOWN"]
+    assert shown["dorefa"] == "int3·2^-2 NEAREST_EVEN"
 
 
 def test_experiments_are_listed_and_tabulated(invoke: Callable[..., Any], tmp_path: Path) -> None:

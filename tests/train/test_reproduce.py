@@ -135,6 +135,18 @@ def test_costs_are_those_of_trained_rows(tmp_path: Path) -> None:
     assert min(fp32.training, fp32.inference, integers.training, integers.inference) > 0
     assert [line[0] for line in costs.table([fp32, integers])] == ["fp32", "int"]
     assert all(len(line) == len(costs.HEADER) for line in costs.table([fp32, integers]))
+    assert (fp32.weights, fp32.activations, fp32.gradients) == ("float32",) * 3
+    assert (integers.weights, integers.activations) == ("int8 NEAREST_DOWN",) * 2
+
+
+def test_costs_name_the_codes_that_they_count(tmp_path: Path) -> None:
+    rows = tuple(reproduce.Row(name, name, None, {}) for name in ("nbq(n=3)", "bnn"))
+    experiment = small(rows=rows, baseline="", settings=small().settings | {"model": "digits-cnn"})
+    assert reproduce.run(experiment, tmp_path, quick=True) == []
+    levels, signs = costs.costs(experiment, tmp_path, quick=True, rounds=1)
+    assert (levels.weights, signs.weights) == ("3-bit codes", "1-bit codes")
+    assert (levels.activations, signs.activations) == ("int8 NEAREST_DOWN", "sign, int2·2^0")
+    assert levels.weight_bytes == 3 * signs.weight_bytes
 
 
 @pytest.mark.clause("WGT-11", "LAY-11")
