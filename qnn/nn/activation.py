@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from qnn.nn.drawing import Drawing
 from qnn.nn.module import Module
 from qnn.numerics import (
+    Noise,
     dropout_kept,
     dropout_mask,
     staircase_slope,
 )
 from qnn.ops.activation import (
     ClippedInteger,
+    DrawnSignInteger,
     HardtanhFloat,
     HardtanhInteger,
     ReluClipInteger,
@@ -22,7 +25,7 @@ from qnn.ops.activation import (
     UnitInteger,
 )
 from qnn.ops.dropout import DropoutFloat, DropoutInteger
-from qnn.quantizer import Clock, Quantizer
+from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
 
@@ -41,13 +44,24 @@ class Hardtanh(Module):
         return self.run(HardtanhInteger() if self.wants_integers(x) else HardtanhFloat(), x)
 
 
-class Sign(Module):
-    """+1 where x >= 0, else -1; the gradient passes straight through where -1 <= x <= 1 (BNN paper, eqs. 1 and 4)."""
+class Sign(Drawing):
+    """+1 where x >= 0, else -1; the gradient passes straight through where -1 <= x <= 1 (BNN paper, eqs. 1 and 4).
+
+    Where the recipe says ``drawn_signs``, training draws +1 with the probability (x + 1) / 2 instead (eqs. 2 and 3,
+    clause LAY-15); evaluation takes the sign.
+    """
+
+    @property
+    def draws(self) -> bool:
+        return self.recipe.drawn_signs
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.wants_integers(x):
             raise TypeError(f"got float32 as input of {self.label}; a sign gives integers: take an integer recipe")
-        return self.run(SignInteger(), x)
+        if not (self.draws and self.training):
+            return self.run(SignInteger(), x)
+        seed, stream, step, start = self.address(x.size)
+        return self.run(DrawnSignInteger(Noise("philox", seed, stream, step, start)), x)
 
 
 class QuantizedActivation(Module):
@@ -144,7 +158,7 @@ def activation(recipe: Recipe) -> Module:
     return recipe.chosen("activation_layer", ACTIVATIONS)(recipe)
 
 
-class Dropout(Module):
+class Dropout(Drawing):
     """Zero elements at rate p and scale the rest by 1/(1-p), in training; the mask is addressed noise (clause LAY-4).
 
     Parameters
@@ -157,30 +171,16 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, recipe: Recipe | None = None) -> None:
         super().__init__(recipe)
         self.kept = dropout_kept(p)
-        self.used = (-1, 0)
-        self.clock: Clock | None = None
-        self.stream: int | None = None
         if self.recipe.is_integer:
             self.activation = self.recipe.site("activation")
             self.gradient = self.recipe.site("gradient")
-
-    def forget_step(self) -> None:
-        """Take the noise words of the step from its first again."""
-        self.used = (-1, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         integer = self.wants_integers(x)
         if not self.training or self.kept == 65536:
             return x
-        if self.clock is None or self.stream is None:
-            raise RuntimeError(
-                f"{self.label} has no noise stream yet: call run = qnn.nn.prepare(model, criterion, seed=...) before "
-                f"the first step"
-            )
-        step = self.clock.step
-        start = self.used[1] if self.used[0] == step else 0
-        keep = dropout_mask(self.clock.seed, self.stream, step, start, x.shape, self.kept)
-        self.used = (step, start + x.size)
+        seed, stream, step, start = self.address(x.size)
+        keep = dropout_mask(seed, stream, step, start, x.shape, self.kept)
         if integer:
             return self.run(DropoutInteger(keep, self.kept, self.activation, self.gradient), x)
         return self.run(DropoutFloat(keep, self.kept), x)

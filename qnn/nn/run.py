@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qnn.nn.activation import Dropout
+from qnn.nn.drawing import Drawing
 from qnn.nn.initialize import initialize
 from qnn.nn.module import Module
 from qnn.quantizer import Clock, Quantizer
@@ -23,7 +23,8 @@ class Run:
 
     Notes
     -----
-    Streams are numbered 0, 1, 2, ... over the sites of the modules in order of definition, then over dropout layers.
+    Streams are numbered 0, 1, 2, ... over the sites of the modules in order of definition, then over layers that draw:
+    dropout, and signs where a recipe draws them.
     Bit-exactness: clauses LAY-6 to LAY-8 and NOI-1.
     """
 
@@ -39,8 +40,8 @@ class Run:
                 site.name = name if module is modules[0] else f"{type(module).__name__.lower()}.{name}"
                 site.clock, site.stream = self._clock, len(self.sites)
                 self.sites.append((site.name, site))
-        self._dropouts = [c for module in modules for c in module.modules() if isinstance(c, Dropout)]
-        for stream, child in enumerate(self._dropouts, start=len(self.sites)):
+        self._drawing = [c for module in modules for c in module.modules() if isinstance(c, Drawing) and c.draws]
+        for stream, child in enumerate(self._drawing, start=len(self.sites)):
             child.clock, child.stream = self._clock, stream
         self.step = 0  # forgets what ran before
 
@@ -63,7 +64,7 @@ class Run:
         self._clock.step = value
         for _, site in self.sites:
             site.forget_step()
-        for child in self._dropouts:
+        for child in self._drawing:
             child.forget_step()
 
     @property

@@ -63,6 +63,7 @@ from .layers import (
     relu,
     relu_grad,
     sign,
+    sign_stochastic,
 )
 from .levels import (
     THRESHOLD_PRESETS,
@@ -262,6 +263,7 @@ __all__ = [
     "shift_gemm",
     "sigmoid32",
     "sign",
+    "sign_stochastic",
     "softmax_cross_entropy",
     "square_hinge",
     "staircase",

@@ -157,6 +157,34 @@ def sign(x: Ints) -> NDArray[np.int8]:
     return np.asarray(((x >= 0).view(np.int8) << 1) - np.int8(1))  # several times faster than np.where
 
 
+def sign_stochastic(x: Ints, exponent: int, words: NDArray[np.uint16]) -> NDArray[np.int8]:
+    """+1 where the 16-bit word is below ``32768 * (q * 2**exponent + 1)``, else -1: +1 with the probability (x + 1)/2.
+
+    Parameters
+    ----------
+    x : ndarray of int8 or int16
+    exponent : int
+    words : ndarray of uint16, as many as x has elements
+        In the order of the elements.
+
+    Returns
+    -------
+    ndarray of int8, shaped as x
+
+    Notes
+    -----
+    Source: BNN paper, eqs. 2 and 3 (the hard sigmoid). Bit-exactness: clause LAY-15; nothing may vary.
+    """
+    shift = exponent + 15
+    above = words.astype(np.int64).reshape(x.shape) - 32768
+    # Beyond these shifts every q other than 0 is past both ends, or every word is; int64 holds all between.
+    if shift >= 0:
+        drawn = above < x.astype(np.int64) << min(shift, 17)
+    else:
+        drawn = above << min(-shift, 32) < x
+    return np.asarray((drawn.view(np.int8) << 1) - np.int8(1))
+
+
 def dropout_kept(p: float) -> int:
     """How many of the 65,536 noise words keep an element: ``65536 - round(65536 * p)``, ties to even.
 

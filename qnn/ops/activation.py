@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qnn import _kernels
 from qnn.numerics import (
     DFP,
+    Noise,
     dorefa_activations,
     hardtanh_grad,
     hardtanh_limits,
@@ -18,6 +19,7 @@ from qnn.numerics import (
     passed_within,
     relu_clip_grad,
     sign,
+    sign_stochastic,
     staircase,
     staircase_grad,
 )
@@ -89,6 +91,23 @@ class SignInteger(Operation):
     def forward(self, x: DFP) -> DFP:
         self.x = x
         return DFP(sign(x.ints), 0, 2)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)
+        return (DFP(passed, gradient.exponent, gradient.bits),)
+
+
+class DrawnSignInteger(Operation):
+    """+1 with the probability (x + 1) / 2, else -1, by noise words; the gradient as for the sign (clause LAY-15)."""
+
+    name = "drawn_sign"  # no SignInteger: what is frozen takes signs, and a drawn one must never pass for one
+
+    def __init__(self, noise: Noise) -> None:
+        self.noise = noise
+
+    def forward(self, x: DFP) -> DFP:
+        self.x = x
+        return DFP(sign_stochastic(x.ints, x.exponent, self.noise.u16(x.ints.size)), 0, 2)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)

@@ -18,7 +18,7 @@ _SIGNS = Format(2, exponent=0)
 _EXACT = Format(16, exponent=0)
 
 
-def bnn(stochastic: bool = False, norm: str = "batch", g: int = 8) -> Recipe:
+def bnn(stochastic: bool = False, norm: str = "batch", g: int = 8, stochastic_activations: bool = False) -> Recipe:
     """Binarised networks: weights and activations are +1 and -1, products are exact integers.
 
     Parameters
@@ -29,6 +29,8 @@ def bnn(stochastic: bool = False, norm: str = "batch", g: int = 8) -> Recipe:
         Batch normalisation, or the papers' form by shifts (clauses BIT-9 to BIT-11); the last layer has the former.
     g : int
         Bits of gradients, 2 to 16, rounded stochastically.
+    stochastic_activations : bool
+        Draw the signs of activations too (clause LAY-15). Evaluation takes signs everywhere.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def bnn(stochastic: bool = False, norm: str = "batch", g: int = 8) -> Recipe:
     -----
     The first layer sees 8-bit input and has binary weights; its sums are rounded to 8 bits like those of `dfp8`.
     Convolutions pad with 1, since no bit is 0. The papers keep gradients in float32; here they have g bits.
-    Bit-exactness: clauses BIT, LAY-12 and LAY-13.
+    Bit-exactness: clauses BIT, LAY-12, LAY-13 and LAY-15.
 
     Examples
     --------
@@ -46,8 +48,16 @@ def bnn(stochastic: bool = False, norm: str = "batch", g: int = 8) -> Recipe:
     >>> qnn.recipes.bnn().describe()["rule"]
     'sign'
     """
-    parts = _differing({"stochastic": (stochastic, False), "norm": (norm, "batch"), "g": (g, 8)})
-    return _signs("bnn" + (f"({parts})" if parts else ""), Binary(stochastic=stochastic), norm, g, _BNN)
+    parts = _differing(
+        {
+            "stochastic": (stochastic, False),
+            "norm": (norm, "batch"),
+            "g": (g, 8),
+            "stochastic_activations": (stochastic_activations, False),
+        }
+    )
+    rule = Binary(stochastic=stochastic)
+    return _signs("bnn" + (f"({parts})" if parts else ""), rule, norm, g, _BNN, drawn=stochastic_activations)
 
 
 def qnn(w: int = 1, a: int = 1, g: int = 8, quant: str = "linear", norm: str = "batch") -> Recipe:
@@ -177,7 +187,7 @@ def dorefa(w: int = 1, a: int = 2, g: int = 6, scale: str = "tensor") -> Recipe:
     )
 
 
-def _signs(name: str, rule: WeightRule, norm: str, g: int, source: str) -> Recipe:
+def _signs(name: str, rule: WeightRule, norm: str, g: int, source: str, *, drawn: bool = False) -> Recipe:
     """Signs for weights and activations, exact products between them."""
     activation, gradient = Format(8), Format(g, Rounding.STOCHASTIC)
     recipe = Recipe(
@@ -197,6 +207,7 @@ def _signs(name: str, rule: WeightRule, norm: str, g: int, source: str) -> Recip
         loss="square_hinge",
         strict=True,
         source=source,
+        drawn_signs=drawn,
     )
     return _with_ends(recipe)
 

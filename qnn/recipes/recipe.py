@@ -96,6 +96,8 @@ class Recipe:
     samples : Format or None
         Of the gradients that arrive at layers with weights, each sample rounded below its own largest magnitude;
         only the bits count: noise rounds, and the grid is that of the gradient.
+    drawn_signs : bool
+        Whether the activation layer "sign" draws in training, +1 with the probability (x + 1) / 2.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Recipe:
     loss_gradient: Format | None = None
     split: Format | None = None
     samples: Format | None = None
+    drawn_signs: bool = False
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples.rounding != Rounding.STOCHASTIC:
@@ -222,6 +225,8 @@ class Recipe:
         for key, usual in (("activation_layer", "relu"), ("normalization", "batch"), ("loss", "cross_entropy")):
             if getattr(self, key) != usual:
                 found[key] = getattr(self, key)
+        if self.drawn_signs:
+            found["activation_layer"] = f"{self.activation_layer}, drawn in training"
         for place in ("first", "last"):
             if (own := getattr(self, place)) is not None:
                 found[place] = own.name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,17 @@ import qnn
 from qnn import DFP, data, nn, recipes
 from qnn.errors import ConfigError
 from qnn.models import BinaryConvNet, BinaryMLP
-from qnn.numerics import Noise, ap2, binarize, binarize_stochastic, glorot_rate, log_quant, round_samples
+from qnn.numerics import (
+    Noise,
+    ap2,
+    binarize,
+    binarize_stochastic,
+    glorot_rate,
+    log_quant,
+    round_samples,
+    sign,
+    sign_stochastic,
+)
 from qnn.quantizer import Format, Quantizer
 from qnn.training.config import TrainConfig
 from qnn.training.trainer import Trainer
@@ -30,9 +42,9 @@ KINDS = (
 )
 
 
-@given(st.booleans(), st.sampled_from(["batch", "shift"]), st.integers(2, 16))
-def test_the_name_of_bnn_reads_back(stochastic: bool, norm: str, g: int) -> None:
-    recipe = recipes.bnn(stochastic, norm, g)
+@given(st.booleans(), st.sampled_from(["batch", "shift"]), st.integers(2, 16), st.booleans())
+def test_the_name_of_bnn_reads_back(stochastic: bool, norm: str, g: int, activations: bool) -> None:
+    recipe = recipes.bnn(stochastic, norm, g, activations)
     assert recipes.parse(recipe.name) == recipe
 
 
@@ -114,6 +126,70 @@ def test_drawn_weights_follow_the_address_and_evaluation_takes_signs() -> None:
     loose = nn.Linear(4, 3, bias=False, recipe=recipe)
     with pytest.raises(RuntimeError, match="no noise stream"):
         loose(qnn.Tensor(DFP(np.ones((1, 4), np.int8), 0, 2)))
+
+
+@pytest.mark.clause("LAY-15")
+@pytest.mark.parametrize("exponent", [-300, -40, -16, -15, -7, -5, 0, 1, 2, 40])
+def test_a_sign_is_drawn_by_comparing_exact_numbers(exponent: int) -> None:
+    codes = np.arange(-128, 128, dtype=np.int8)
+    x = [Fraction(int(q)) * Fraction(2) ** exponent for q in codes]
+    edges = [
+        min(max(math.ceil(32768 * (v + 1)), 0), 65535) for v in x
+    ]  # the first word that gives -1, where there is one
+    for move in (-1, 0, 1):
+        words = np.array([min(max(edge + move, 0), 65535) for edge in edges], np.uint16)
+        want = [1 if int(word) < 32768 * (v + 1) else -1 for word, v in zip(words, x, strict=True)]
+        assert sign_stochastic(codes, exponent, words).tolist() == want
+        assert sign_stochastic(codes.astype(np.int16), exponent, words).tolist() == want
+    assert sign_stochastic(codes.reshape(4, 64), exponent, words).shape == (4, 64)
+
+
+@pytest.mark.clause("LAY-15")
+def test_drawn_signs_follow_the_address_and_evaluation_takes_signs() -> None:
+    recipe = recipes.bnn(stochastic_activations=True)
+    assert recipe.describe()["activation_layer"] == "sign, drawn in training"
+    layer, other = nn.Sign(recipe), nn.Sign(recipe)
+    model = nn.Sequential(layer, nn.Linear(8, 8, bias=False, recipe=recipe), other)
+    codes = np.arange(-32, 32, dtype=np.int8).reshape(8, 8)
+    x = qnn.Tensor(DFP(codes, -5, 8), requires_grad=True, grad_site=Quantizer("gradient", Format()))
+    with pytest.raises(RuntimeError, match="no noise stream"):
+        layer(x)
+    run = nn.prepare(model, seed=7)
+    assert layer.stream == len(run.sites)
+    assert other.stream == len(run.sites) + 1
+    words = Noise("philox", 7, layer.stream, 0).u16(64)
+    want = sign_stochastic(codes, -5, words.reshape(8, 8))
+    y = layer(x)
+    assert isinstance(y.data, DFP)
+    np.testing.assert_array_equal(y.data.ints, want)
+    assert (y.data.bits, y.data.exponent) == (2, 0)
+    y.backward(DFP(np.full((8, 8), 3, np.int8), -4, 8))
+    assert isinstance(x.grad, DFP)
+    assert (x.grad.ints == 3).all()
+    run.step = 0  # a step begun anew draws the same, also in two parts
+    parts = [layer(qnn.Tensor(DFP(part, -5, 8))).data.ints for part in (codes[:3], codes[3:])]  # type: ignore[union-attr]
+    np.testing.assert_array_equal(np.concatenate(parts), want)
+    run.advance()
+    assert (layer(x).data.ints != want).any()  # type: ignore[union-attr]
+    np.testing.assert_array_equal(layer.eval()(x).data.ints, sign(codes))  # type: ignore[union-attr]
+
+
+@pytest.mark.clause("LAY-15")
+def test_a_net_with_drawn_signs_trains_and_freezes_to_signs() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (8, 8, 8, 1), np.uint8)
+    labels = np.arange(8) % 10
+    found = []
+    for path in qnn.available_kernels():
+        with qnn.use_kernels(path):
+            model = small((8, 8, 1), recipes.bnn(stochastic_activations=True))
+            trained(model, images, labels, steps=2, size=8)
+            model.eval()
+            with qnn.no_grad():
+                layered = model(images).numpy()
+            np.testing.assert_array_equal(qnn.inference.freeze(model, images[:1])(images), layered)
+            found.append(layered)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
 
 
 @pytest.mark.clause("BIT-4")
