@@ -43,7 +43,7 @@ class DenseBlock(nn.Module):
             self.layers.append(
                 nn.Sequential(_Before(width, 4 * growth, 1, recipe), _Before(4 * growth, growth, 3, recipe))
             )
-            self.joins.append(nn.Concat(recipe))
+            self.joins.append(nn.Concat(recipe, rounded=True))  # of sums: each layer makes its own signs of them
 
     def forward(self, x: Tensor) -> Tensor:
         parts = [x]
