@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from published import conv, norm
 
 import qnn
 from qnn import DFP, models, nn, recipes
@@ -176,3 +177,16 @@ def test_other_recipes_round_what_they_join() -> None:
         assert nn.Concat(recipes.parse(recipe)).activation is not None
     assert nn.Concat().activation is None, "float32"
     assert nn.Concat(recipes.bnn()).activation is None
+
+
+def test_the_net_for_svhn_has_half_of_the_filters() -> None:
+    model = build("bnn-convnet-svhn", "bnn", 32)
+    shapes = [module.weight.shape for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    assert shapes == [
+        *((64, 3, 3, 3), (64, 3, 3, 64), (128, 3, 3, 64), (128, 3, 3, 128), (256, 3, 3, 128), (256, 3, 3, 256)),
+        *((1024, 4 * 4 * 256), (1024, 1024), (5, 1024)),
+    ]
+    chain = ((3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256))
+    weights = sum(conv(i, o, 3) for i, o in chain) + 4096 * 1024 + 1024 * 1024 + 1024 * 5
+    factors = norm(64, 64, 128, 128, 256, 256, 1024, 1024, 5)
+    assert sum(parameter.size for _, parameter in model.named_parameters()) == weights + factors
