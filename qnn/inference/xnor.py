@@ -17,6 +17,7 @@ from qnn.inference.frozen import Port, Step, Value
 from qnn.inference.lower import Node, at_rest, is_per_channel
 from qnn.numerics import align_bias, patches
 from qnn.ops.activation import SignInteger
+from qnn.ops.combine import ConcatInteger
 from qnn.ops.conv import Conv2dInteger, Window
 from qnn.ops.linear import LinearInteger
 from qnn.ops.pooling import MaxPoolInteger
@@ -122,6 +123,11 @@ def _products(nodes: Sequence[Node], makers: Mapping[int, Node], uses: Mapping[i
             isinstance(operation, SignInteger)
             or (given.slot in signs and isinstance(operation, (MaxPoolInteger, ReshapeInteger)))
             or (given.slot in signs and isinstance(operation, PadInteger) and operation.value in (1, -1))
+            or (
+                isinstance(operation, ConcatInteger)
+                and operation.output is None
+                and all(port.slot in signs for port in node.inputs)
+            )
         ):
             signs.add(node.output.slot)
         elif given.slot in signs and isinstance(operation, (LinearInteger, Conv2dInteger)):

@@ -32,6 +32,9 @@ _BUILDERS: dict[str, _Builder] = {
         shape[0] * shape[1] * shape[2], classes, recipe, front, (2048, 2048, 2048)
     ),
     "bnn-convnet": BinaryConvNet,
+    "bnn-convnet-svhn": lambda shape, classes, recipe, front: BinaryConvNet(
+        shape, classes, recipe, front, (64, 128, 256)
+    ),
     "lenet5": LeNet5,
     "digits-cnn": DigitsCNN,
     **{f"resnet{6 * n + 2}": _resnet(n) for n in (3, 5, 7, 9, 18)},

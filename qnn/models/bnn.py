@@ -67,7 +67,7 @@ class BinaryConvNet(nn.Module):
     recipe, front
         As in :class:`BinaryMLP`.
     channels : sequence of int
-        Filters of the three stages; the paper has half of them for SVHN.
+        Filters of the three stages; the paper has half of them for SVHN, (64, 128, 256).
     features : int
         Width of the two fully connected layers.
 

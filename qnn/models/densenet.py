@@ -43,7 +43,7 @@ class DenseBlock(nn.Module):
             self.layers.append(
                 nn.Sequential(_Before(width, 4 * growth, 1, recipe), _Before(4 * growth, growth, 3, recipe))
             )
-            self.joins.append(nn.Concat(recipe))
+            self.joins.append(nn.Concat(recipe, rounded=True))  # of sums: each layer makes its own signs of them
 
     def forward(self, x: Tensor) -> Tensor:
         parts = [x]
@@ -72,7 +72,9 @@ class DenseNet(nn.Module):
 
     Reading: the n-BQ-NN paper (Table IV) says DenseNet-100 only. Its budget, 0.15 M in 16-bit equivalents of 3 bits, is
     0.8 M weights, and its float errors, 4.51, 22.27 and 1.76 %, are those of DenseNet-BC with depth 100 and growth 12;
-    the basic net of that depth and growth has 7 M. Dropout is left out, as with augmentation.
+    the basic net of that depth and growth has 7 M. Dropout is left out, as with augmentation. With signs for
+    activations, every convolution but the first takes signs; what is joined are the sums before them, with 8 bits. The
+    last layer takes the means over all pixels with 8 bits, its products rounded like those of the first layer.
     """
 
     def __init__(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qnn import nn
 from qnn.recipes import Recipe
 
@@ -31,15 +33,28 @@ def without_normalization(recipe: Recipe, model: str, instead: str) -> None:
         )
 
 
-def without_averages(recipe: Recipe, model: str, instead: str) -> None:
-    """Refuse a recipe of exact binary products for a model that averages what its last layer takes.
+def behind_averages(recipe: Recipe) -> Recipe:
+    """The recipe of a layer that takes averages of activations.
+
+    The mean of signs is no sign, so its products with binary weights are not exact: they are rounded, as those of the
+    first layer, which takes pictures, are. Other recipes stay as they are.
+    """
+    return replace(recipe, product=None) if _has_exact_products(recipe) else recipe
+
+
+def without_signs(recipe: Recipe, model: str, instead: str) -> None:
+    """Refuse a recipe of exact binary products for a model that has no meaning with signs; ``model`` says why.
 
     Raises
     ------
     ValueError
     """
-    if recipe.activation_layer == "sign" and recipe.product is not None and recipe.product.exponent is not None:
+    if _has_exact_products(recipe):
         raise ValueError(
-            f"got recipe {recipe.name!r} for {model}, whose last layer takes averages, and they are no signs; take "
-            f"{instead}, or a recipe with wider activations such as qnn(w=1, a=2)"
+            f"got recipe {recipe.name!r} for {model}; take {instead}, or a recipe "
+            "with wider activations such as qnn(w=1, a=2)"
         )
+
+
+def _has_exact_products(recipe: Recipe) -> bool:
+    return recipe.activation_layer == "sign" and recipe.product is not None and recipe.product.exponent is not None

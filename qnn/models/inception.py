@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qnn import nn
+from qnn.models.ends import without_signs
 from qnn.models.layout import Conv, Pool, Shape, Split, StagedNet, Stages, classifier
 from qnn.recipes import Recipe
 
@@ -84,7 +85,9 @@ class GoogLeNet(_Inception):
 
     Readings: normalisation follows every convolution and takes the place of the biases and of the two local response
     normalisations, since weights and activations of few bits need it. The auxiliary classifiers are left out.
-    Poolings at stride 2 have a padding of 1, which gives the table's sizes.
+    Poolings at stride 2 have a padding of 1, which gives the table's sizes. With signs for activations, maxima are
+    taken of signs, branches are joined as they are, and the last layer takes the means over all pixels with 8 bits,
+    its weights still signs, its products rounded like those of the first layer.
     """
 
     def __init__(self, shape: Shape, classes: int, recipe: Recipe, front: nn.Module) -> None:
@@ -190,9 +193,15 @@ class InceptionV3(_Inception):
     Readings: Table 1 of the paper and the network that its authors released differ in the stem and in the number of
     modules (3, 5 and 2 there include the reductions); the released one is taken, for its number of parameters is the
     one in use. The auxiliary head is left out. Means of 3x3 count real pixels only, as in the authors' framework.
+
+    Raises
+    ------
+    ValueError
+        For recipes of exact products of signs: convolutions take the means of 3x3, which are no signs.
     """
 
     def __init__(self, shape: Shape, classes: int, recipe: Recipe, front: nn.Module) -> None:
+        without_signs(recipe, "inception-v3, whose convolutions take averages, and they are no signs", "googlenet")
         super().__init__("inception-v3", INCEPTION_V3, 0.2, shape, classes, recipe, front)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qnn import nn
-from qnn.models.ends import closing
+from qnn.models.ends import behind_averages, closing
 from qnn.numerics import conv_output_hw
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
@@ -87,8 +87,9 @@ def unit(
 
 
 def classifier(inputs: int, classes: int, recipe: Recipe) -> list[nn.Module]:
-    """The last fully connected layer, normalised where the recipe says so."""
-    return [nn.Linear(inputs, classes, recipe=recipe.last_layer(), init="glorot"), *closing(classes, recipe)]
+    """The last fully connected layer, behind the mean over all pixels; normalised where the recipe says so."""
+    last = behind_averages(recipe.last_layer())
+    return [nn.Linear(inputs, classes, recipe=last, init="glorot"), *closing(classes, recipe)]
 
 
 class Branches(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qnn import nn
-from qnn.models.ends import without_averages
+from qnn.models.ends import without_signs
 from qnn.models.layout import classifier
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
@@ -142,7 +142,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__(recipe)
         self.gradient_sum = None
-        without_averages(recipe, "a residual net", "bnn-convnet")
+        without_signs(recipe, "a residual net, whose shortcuts would carry one bit", "bnn-convnet or densenet100")
         plan = _small(plan) if isinstance(plan, int) else plan
         large = plan.stem == 7
         inputs = plan.stages[0][0]

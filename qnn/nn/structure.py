@@ -7,6 +7,7 @@ import numpy as np
 from qnn.nn.module import Module
 from qnn.ops.combine import AddInteger, ConcatFloat, ConcatInteger
 from qnn.ops.shape import ReshapeInteger, Shortcut
+from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
 
@@ -36,11 +37,33 @@ class Add(Module):
 
 
 class Concat(Module):
-    """Concatenation along the channels; on integers all parts come to one exponent, each entry rounded once."""
+    """Concatenation along the channels.
 
-    def __init__(self, recipe: Recipe | None = None) -> None:
+    Parameters
+    ----------
+    recipe : Recipe, optional
+    rounded : bool, optional
+        On integers: True brings all parts to one exponent, each entry rounded once; False joins parts of one format as
+        they are. By default False where the recipe's activations are signs, which rounding to another format would
+        make useless to an exact product, and True elsewhere.
+
+    Raises
+    ------
+    ValueError
+        In ``forward``, if parts that are not to be rounded differ in format.
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-10.
+    """
+
+    activation: Quantizer | None = None
+
+    def __init__(self, recipe: Recipe | None = None, *, rounded: bool | None = None) -> None:
         super().__init__(recipe)
-        if self.recipe.is_integer:
+        if rounded is None:
+            rounded = self.recipe.activation_layer != "sign"
+        if self.recipe.is_integer and rounded:
             self.activation = self.recipe.site("activation")
 
     def forward(self, *parts: Tensor) -> Tensor:

@@ -48,16 +48,34 @@ class ConcatFloat(Operation):
 
 
 class ConcatInteger(Operation):
-    """Concatenation along the last axis: all parts are brought to the output site's exponent, each entry rounded
-    once (clause LAY-10)."""
+    """Concatenation along the last axis: all parts are brought to the output site's exponent, each entry rounded once.
+
+    Parameters
+    ----------
+    output : Quantizer or None
+        None joins parts of one format as they are.
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-10.
+    """
 
     name = "concat"
 
-    def __init__(self, output: Quantizer) -> None:
+    def __init__(self, output: Quantizer | None) -> None:
         self.output = output
 
     def forward(self, *parts: DFP) -> DFP:
         self.ends = np.cumsum([p.shape[-1] for p in parts])
+        if self.output is None:
+            formats = sorted({(p.bits, p.exponent) for p in parts})
+            if len(formats) != 1:
+                found = ", ".join(f"int{bits} at exponent {exponent}" for bits, exponent in formats)
+                raise ValueError(
+                    f"got {found} for a concat without rounding; its parts must have one format: put the recipe's "
+                    "activation before it, or round them with nn.Concat(recipe, rounded=True)"
+                )
+            return DFP(np.concatenate([p.ints for p in parts], axis=-1), parts[0].exponent, parts[0].bits)
         lowest = min(p.exponent for p in parts)
         spread = max(p.exponent for p in parts) - lowest
         if spread > 46:

@@ -310,8 +310,10 @@ def test_models_refuse_what_would_not_learn() -> None:
         qnn.models.build("mlp", input_shape=(8, 8, 1), **common)
     with pytest.raises(ConfigError, match="digits-cnn or bnn-convnet"):
         qnn.models.build("lenet5", input_shape=(28, 28, 1), **common)
-    with pytest.raises(ConfigError, match="averages"):
+    with pytest.raises(ConfigError, match="shortcuts would carry one bit"):
         qnn.models.build("resnet20", input_shape=(8, 8, 1), **common)
+    with pytest.raises(ConfigError, match="averages, and they are no signs; take googlenet"):
+        qnn.models.build("inception-v3", input_shape=(75, 75, 1), **common)
     with pytest.raises(ConfigError, match="at least 8x8"):
         qnn.models.build("bnn-convnet", input_shape=(4, 8, 1), **common)
     with pytest.raises(ValueError, match="square_hinge"):

@@ -88,6 +88,7 @@ SHAPES = {
     "bnn-mlp": (8, 8, 1),
     "bnn-mlp-2048": (8, 8, 1),
     "bnn-convnet": (8, 8, 3),
+    "bnn-convnet-svhn": (8, 8, 3),
     "alexnet": (67, 67, 3),
     "inception-v3": (75, 75, 3),
 }  # the others are built for 32x32x3; tests/engine/test_models.py has the published sizes

@@ -40,6 +40,7 @@ LAYERS: dict[str, nn.Module] = {
     "GlobalAveragePool": nn.GlobalAveragePool(RECIPE),
     "Add": nn.Add(RECIPE),
     "Concat": nn.Concat(RECIPE),
+    "Concat of signs": nn.Concat(recipes.bnn()),
     "ImageInput": nn.ImageInput([0.5], [0.5], RECIPE),
     "Quantize": nn.Quantize(RECIPE),
     "Dequantize": nn.Dequantize(RECIPE),
@@ -166,6 +167,25 @@ def test_joined_tensors() -> None:
         got = [p.grad.ints[0].tolist() for p in parts]
         assert got == ([[1, 2], [1, 2]] if isinstance(layer, nn.Add) else [[1, 2], [3]])
         assert all(p.grad.exponent == -8 for p in parts)
+
+
+@pytest.mark.clause("LAY-10")
+def test_joined_signs_are_not_rounded() -> None:
+    layer = nn.Concat(recipes.bnn())
+    assert [site.role for _, site in layer.named_sites()] == ["gradient"]
+    nn.prepare(layer, seed=1)
+    parts = [Tensor(DFP(np.array([ints], np.int8), 0, 2), requires_grad=True) for ints in ([1, -1], [-1])]
+    y = layer(*parts)
+    assert (y.data.ints.tolist(), y.data.exponent, y.data.bits) == ([[1, -1, -1]], 0, 2)
+    y.backward(DFP(np.array([[300, -5, 7]], np.int16), -11, 16))
+    assert [p.grad.ints.tolist() for p in parts] == [[[300, -5]], [[7]]]
+    assert all((p.grad.exponent, p.grad.bits) == (-11, 16) for p in parts)
+    with pytest.raises(ValueError, match="int2 at exponent 0, int8 at exponent -3 for a concat without rounding"):
+        layer(Tensor(DFP(np.ones((1, 1), np.int8), -3, 8)), parts[0])
+    told = nn.Concat(recipes.bnn(), rounded=True)
+    nn.prepare(told, seed=1)
+    y = told(parts[0], Tensor(DFP(np.array([[100]], np.int8), -3, 8)))
+    assert (y.data.ints.tolist(), y.data.exponent, y.data.bits) == ([[8, -8, 100]], -3, 8)
 
 
 @pytest.mark.clause("LAY-10")
