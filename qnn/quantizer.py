@@ -24,6 +24,7 @@ from qnn.numerics import (
     next_exponent,
     round_samples,
 )
+from qnn.numerics.arguments import number, whole
 from qnn.tensor import Parameter
 
 ROLES = ("input", "weight", "bias", "activation", "gradient")
@@ -57,21 +58,24 @@ class Format:
     exponent: int | None = None
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.bits, int) and 2 <= self.bits <= 16):
+        bits, noise_bits, exponent, r_max = *map(whole, (self.bits, self.noise_bits, self.exponent)), number(self.r_max)
+        if bits is None or not 2 <= bits <= 16:
             raise ValueError(
                 f"got bits={self.bits!r} for a format; allowed are 2 to 16: choose a width a DFP tensor has"
             )
         object.__setattr__(self, "rounding", Rounding.parse(self.rounding))
         if self.noise not in ("philox", "lfsr16"):
             raise ValueError(f"got noise={self.noise!r}; allowed are 'philox' and 'lfsr16'")
-        if not (isinstance(self.noise_bits, int) and 1 <= self.noise_bits <= 16):
+        if noise_bits is None or not 1 <= noise_bits <= 16:
             raise ValueError(f"got noise_bits={self.noise_bits!r}; allowed are 1 to 16")
-        if not 0.0 <= self.r_max < 1.0:
+        if r_max is None or not 0.0 <= r_max < 1.0:
             raise ValueError(
                 f"got r_max={self.r_max!r}; allowed is 0 <= r_max < 1: it is a rate of overflowing entries"
             )
-        if self.exponent is not None and not (isinstance(self.exponent, int) and EXP_MIN <= self.exponent <= EXP_MAX):
+        if self.exponent is not None and (exponent is None or not EXP_MIN <= exponent <= EXP_MAX):
             raise ValueError(f"got exponent={self.exponent!r}; allowed are {EXP_MIN} to {EXP_MAX}, or None to follow")
+        for key, value in (("bits", bits), ("noise_bits", noise_bits), ("r_max", r_max), ("exponent", exponent)):
+            object.__setattr__(self, key, value)
 
     def site(self, role: str) -> Quantizer:
         """A new site of this format."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qnn.nn.module import refuse_empty
 from qnn.numerics import DFP
 from qnn.tensor import Tensor
 
@@ -139,7 +140,7 @@ class FrozenModel:
         Raises
         ------
         ValueError
-            If x has another shape than the network takes.
+            If x has another shape than the network takes, or is an empty batch.
         TypeError
             If x has another type.
         """
@@ -147,9 +148,8 @@ class FrozenModel:
         if data.shape[1:] != self.source.shape[1:] or data.ndim != len(self.source.shape):
             want = ", ".join(map(str, ("N", *self.source.shape[1:])))
             raise ValueError(f"got input of shape {data.shape}; this network was frozen for [{want}]: reshape it")
+        refuse_empty("the frozen network", data)
         parts = [self._run(data[begin : begin + self._part]) for begin in range(0, len(data), self._part)]
-        if not parts:
-            return np.zeros((0, *self.result.shape[1:]), np.float32)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _run(self, data: Value) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from qnn.errors import ConfigError
 from qnn.nn.drawing import Drawing
 from qnn.nn.module import Module
 from qnn.numerics import (
@@ -29,6 +30,25 @@ from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
 
+_QUANTISING = {
+    "sign": "Sign",
+    "quantized": "QuantizedActivation",
+    "staircase": "StaircaseActivation",
+    "unit": "UnitActivation",
+    "relu_clip": "ReluClip",
+}
+"""The layers that give few levels: a recipe that names one has formats for this one alone."""
+
+
+def _refuse_another(layer: Module, kind: str) -> None:
+    """Refuse a quantising activation in a recipe that defines another one."""
+    own = layer.recipe.activation_layer
+    if own in _QUANTISING and own != kind:
+        raise ConfigError(
+            f"got recipe {layer.recipe.name!r} for {type(layer).__name__}; the activation that it defines is "
+            f"{_QUANTISING[own]}: take qnn.nn.activation(recipe), or another recipe"
+        )
+
 
 class Relu(Module):
     """max(x, 0); exact on integers."""
@@ -51,6 +71,10 @@ class Sign(Drawing):
     clause LAY-15); evaluation takes the sign.
     """
 
+    def __init__(self, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe)
+        _refuse_another(self, "sign")
+
     @property
     def draws(self) -> bool:
         return self.recipe.drawn_signs
@@ -70,6 +94,7 @@ class QuantizedActivation(Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
+        _refuse_another(self, "quantized")
         if recipe.activated is None:
             raise ValueError(f"recipe {recipe.name!r} has no format `activated`; this layer rounds to it: give it one")
         self.activation = Quantizer("activation", recipe.activated)
@@ -86,6 +111,7 @@ class StaircaseActivation(Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
+        _refuse_another(self, "staircase")
         if recipe.staircase is None:
             raise ValueError(f"recipe {recipe.name!r} has no `staircase`; this layer needs its levels: give it one")
         self.staircase = recipe.staircase
@@ -105,6 +131,7 @@ class ReluClip(Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
+        _refuse_another(self, "relu_clip")
         if recipe.activated is None:
             raise ValueError(f"recipe {recipe.name!r} has no format `activated`; this layer rounds to it: give it one")
         self.activation = recipe.activated.site("activation")
@@ -121,6 +148,7 @@ class UnitActivation(Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
+        _refuse_another(self, "unit")
         found = recipe.activated
         if found is None or found.exponent != 1 - found.bits:
             raise ValueError(

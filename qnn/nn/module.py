@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.errors import CheckpointError
-from qnn.operation import Operation, module_scope
+from qnn.operation import Operation, current_module, module_scope
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Parameter, Tensor, apply
@@ -44,6 +44,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if not current_module():  # the outermost call, before anything has changed
+            refuse_empty(self.label, *inputs, *options.values())
         with module_scope(self.name or type(self).__name__):
             out = self.forward(*inputs, **options)
         for hook in self._hooks:
@@ -245,8 +247,19 @@ class Sequential(Module):
         return len(self.layers)
 
 
+def refuse_empty(label: str, *inputs: Any) -> None:
+    """Refuse a batch of no samples: it has no statistics, exponents or outputs, and would pass for a result of 0."""
+    for given in inputs:
+        shape = (len(given),) if isinstance(given, (list, tuple)) else getattr(given, "shape", ())
+        if shape[:1] == (0,):
+            raise ValueError(
+                f"got an empty batch, shape {tuple(shape)}, as input of {label}; allowed is at least 1 sample: "
+                "leave the step out, or check how the data were selected"
+            )
+
+
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "nothing"
 
 
-__all__ = ["Module", "Sequential", "State"]
+__all__ = ["Module", "Sequential", "State", "refuse_empty"]

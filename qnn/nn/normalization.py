@@ -8,7 +8,7 @@ import numpy as np
 
 from qnn.nn.module import Module
 from qnn.nn.range_norm import NoNormalization, RangeNormalize
-from qnn.nn.running import Running, Scaled
+from qnn.nn.running import Running, Scaled, refuse_recipe
 from qnn.numerics import (
     DFP,
     ap2,
@@ -55,6 +55,7 @@ class Scale(Module):
 
     def __init__(self, channels: int, recipe: Recipe | None = None) -> None:
         super().__init__(recipe)
+        refuse_recipe(self)
         self.gamma = Parameter(np.ones(channels, np.float32), decay=False)
         self.beta = Parameter(np.zeros(channels, np.float32), decay=False)
         if self.recipe.is_integer:

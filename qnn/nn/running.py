@@ -7,12 +7,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qnn.errors import ConfigError
 from qnn.nn.module import Module
 from qnn.numerics import running_update
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
 
 Float32 = NDArray[np.float32]
+
+
+def refuse_recipe(layer: Module) -> None:
+    """Refuse a recipe whose weights alone move, by its own rule: it has no normalisation, and no step for its
+    parameters."""
+    if layer.recipe.update is not None:
+        raise ConfigError(
+            f"got recipe {layer.recipe.name!r} for {type(layer).__name__}; it defines no normalisation, and its update "
+            "rule has no step for scale and shift: leave the layer out, or take another recipe"
+        )
 
 
 class Running(Module):
@@ -36,6 +47,7 @@ class Running(Module):
 
     def __init__(self, channels: int, momentum: float, eps: float, recipe: Recipe | None) -> None:
         super().__init__(recipe)
+        refuse_recipe(self)
         if not 0.0 <= momentum < 1.0 or not eps > 0:
             raise ValueError(f"got momentum={momentum} and eps={eps}; allowed are 0 <= momentum < 1 and eps > 0")
         self.momentum, self.eps = float(momentum), float(eps)
@@ -72,6 +84,7 @@ class Scaled(Module):
 
     def __init__(self, recipe: Recipe | None) -> None:
         super().__init__(recipe)
+        refuse_recipe(self)
         self.gradient_sum = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,4 +92,4 @@ class Scaled(Module):
         return out
 
 
-__all__ = ["Running", "Scaled"]
+__all__ = ["Running", "Scaled", "refuse_recipe"]

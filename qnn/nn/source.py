@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qnn.nn.module import Module
+from qnn.nn.module import Module, refuse_empty
 from qnn.numerics import DFP, Rounding
 from qnn.ops.convert import Dequantize as DequantizeOperation
 from qnn.ops.convert import ImageTable
@@ -52,6 +52,7 @@ class ImageInput(Module):
                 "got a Tensor as images; ImageInput takes a uint8 array [N, H, W, C]: leave it out when the input "
                 "is a Tensor"
             )
+        refuse_empty(self.label, images)
         if self.recipe.is_integer:
             codes = self.table.look_up(np.asarray(images), self.integers.ints)
             return Tensor(DFP(codes, self.integers.exponent, self.integers.bits), strict=self.recipe.strict)
@@ -66,6 +67,7 @@ class Quantize(Module):
         self.input = recipe.site("input")
 
     def forward(self, x: Tensor) -> Tensor:
+        refuse_empty(self.label, x)
         return x if x.is_integer else self.run(QuantizeOperation(self.input), x)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import number, whole
 from .elementary import exp64
 from .float32 import Float32
 from .layers import hardtanh_grad
@@ -42,12 +43,14 @@ def level_thresholds(bits: int, chosen: str | Sequence[float]) -> Float32:
     ValueError
         For other bits, an unknown preset, another count of numbers, or numbers that are not positive, finite and
         strictly decreasing in float32.
+    TypeError
+        If what is given for numbers holds something else.
 
     Notes
     -----
     Bit-exactness: clause WGT-2; nothing may vary.
     """
-    _check_bits(bits)
+    bits = _checked_bits(bits)
     if bits == 1:
         if not isinstance(chosen, str) and len(chosen):
             raise ValueError(f"got thresholds {tuple(chosen)} for 1 bit; a sign has none: leave them out")
@@ -154,9 +157,12 @@ def alpha_schedule(progress: float) -> float:
     -----
     Bit-exactness: clause WGT-5; nothing may vary.
     """
-    if not 0.0 <= progress <= 1.0:
+    done = number(progress)
+    if done is None:
+        raise TypeError(f"got progress {progress!r}; allowed is a number from 0 to 1: the share of the training done")
+    if not 0.0 <= done <= 1.0:
         raise ValueError(f"got progress {progress}; allowed is 0 to 1: the share of the training that is done")
-    power = np.float32(exp64(np.array([progress * _LN2]))[0])
+    power = np.float32(exp64(np.array([done * _LN2]))[0])
     return float(np.float32(1) - (np.float32(0.5) * power))
 
 
@@ -180,7 +186,7 @@ def level_format(bits: int) -> tuple[int, int]:
     -----
     Bit-exactness: clause WGT-7; nothing may vary.
     """
-    _check_bits(bits)
+    bits = _checked_bits(bits)
     r = 1 if bits == 1 else pow2_levels(bits)
     return 1 - r, {1: 2, 3: 4, 7: 8, 15: 16}[r]
 
@@ -319,26 +325,34 @@ def staircase_grad(g: NDArray[Any], q: NDArray[Any], exponent: int, width: int, 
 
 
 def _own_thresholds(bits: int, r: int, chosen: Sequence[float]) -> Float32:
-    numbers = np.array(chosen, np.float32)
-    if numbers.shape != (r,):
-        raise ValueError(f"got {len(chosen)} thresholds for {bits} bits; there are {r} levels above 0: give {r}")
+    given = tuple(chosen) if np.iterable(chosen) else (chosen,)
+    if len(given) != r:
+        raise ValueError(f"got {len(given)} thresholds for {bits} bits; there are {r} levels above 0: give {r}")
+    if any(number(v) is None for v in given):
+        raise TypeError(f"got thresholds {given}; each must be a number: give the {r} where the levels begin")
+    numbers = np.array(given, np.float32)
     if not (np.isfinite(numbers).all() and (numbers > 0).all() and (numbers[1:] < numbers[:-1]).all()):
         raise ValueError(
-            f"got thresholds {tuple(float(v) for v in chosen)}; they must be positive, finite and strictly decreasing, "
+            f"got thresholds {tuple(float(v) for v in given)}; they must be positive, finite and strictly decreasing, "
             "that of the level 1 first: sort them"
         )
     return numbers
 
 
 def _share(alpha: float) -> np.float32:
-    if not 0.0 <= alpha <= 1.0:
+    share = number(alpha)
+    if share is None:
+        raise TypeError(f"got alpha = {alpha!r}; allowed is a number from 0 to 1: the share of the latent weight")
+    if not 0.0 <= share <= 1.0:
         raise ValueError(f"got alpha = {alpha}; allowed is 0 to 1: the share of the latent weight")
-    return np.float32(alpha)
+    return np.float32(share)
 
 
-def _check_bits(bits: int) -> None:
-    if not (isinstance(bits, int) and 1 <= bits <= 5):
+def _checked_bits(bits: int) -> int:
+    found = whole(bits)
+    if found is None or not 1 <= found <= 5:
         raise ValueError(f"got n = {bits!r} bits for levels; allowed are 1, 2, 3, 4 and 5; choose one of them")
+    return found
 
 
 def _finite(w: Any, name: str) -> Float32:

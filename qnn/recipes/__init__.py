@@ -72,7 +72,7 @@ def parse(text: str | Recipe) -> Recipe:
 
 
 def _arguments(inside: str, text: str) -> dict[str, Any]:
-    """Read ``key=value`` pairs; a bare word as a value is a name (``g_rounding=floor``)."""
+    """Read ``key=value`` pairs; a bare word as a value is a name (``g_rounding=floor``), but true and false."""
     try:
         call = ast.parse(f"f({inside})", mode="eval").body
     except SyntaxError:
@@ -84,7 +84,7 @@ def _arguments(inside: str, text: str) -> dict[str, Any]:
         if item.arg is None:
             raise ConfigError(f"got recipe {text!r}; its arguments are plain key=value pairs")
         if isinstance(item.value, ast.Name):
-            values[item.arg] = item.value.id
+            values[item.arg] = _BOOLS.get(item.value.id, item.value.id)
         elif isinstance(item.value, ast.Constant):
             values[item.arg] = item.value.value
         elif isinstance(item.value, ast.Tuple) and all(_is_number(part) for part in item.value.elts):
@@ -95,6 +95,10 @@ def _arguments(inside: str, text: str) -> dict[str, Any]:
                 "None, or numbers in brackets"
             )
     return values
+
+
+_BOOLS = {"true": True, "false": False}
+"""Words that other languages write for Python's; no recipe has such a name as a value."""
 
 
 def _is_number(part: ast.expr) -> bool:

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from qnn.numerics import Rounding
 from qnn.quantizer import Format
+from qnn.recipes.arguments import checked
 from qnn.recipes.dfp import dfp
 from qnn.recipes.recipe import Recipe
 
 
+@checked
 def banner8(wide: int = 16) -> Recipe:
     """8-bit training with range batch norm and gradient bifurcation (Banner et al. 2018).
 

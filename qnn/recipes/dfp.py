@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from qnn.numerics import Rounding
 from qnn.quantizer import Format
+from qnn.recipes.arguments import checked
 from qnn.recipes.recipe import Recipe
 
 _PAPER = "Su, Zhou, Feng, Zhang, J. Semicond. 41, 022404 (2020)"
 
 
+@checked
 def fp32() -> Recipe:
     """Everything in float32 on NumPy's BLAS: the baseline, and the one recipe that does not promise its bits."""
     return Recipe("fp32", source="baseline")
 
 
+@checked
 def dfp(
     w: int = 8,
     a: int = 8,
@@ -85,6 +88,7 @@ def dfp(
     )
 
 
+@checked
 def dfp8(*, last_bits: int | None = None, strict: bool = True) -> Recipe:
     """The DFP paper's 8-bit training: W and A with NEAREST_DOWN, gradients with SR, fp32 master weights and momentum.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from qnn.numerics import Rounding, pow2_levels
 from qnn.quantizer import Format
+from qnn.recipes.arguments import checked
 from qnn.recipes.recipe import Recipe
 from qnn.recipes.rules import Binary, Clipped, Dorefa, Logarithmic
 from qnn.weights import WeightRule
@@ -18,6 +19,7 @@ _SIGNS = Format(2, exponent=0)
 _EXACT = Format(16, exponent=0)
 
 
+@checked
 def bnn(stochastic: bool = False, norm: str = "batch", g: int = 8, stochastic_activations: bool = False) -> Recipe:
     """Binarised networks: weights and activations are +1 and -1, products are exact integers.
 
@@ -60,6 +62,7 @@ def bnn(stochastic: bool = False, norm: str = "batch", g: int = 8, stochastic_ac
     return _signs("bnn" + (f"({parts})" if parts else ""), rule, norm, g, _BNN, drawn=stochastic_activations)
 
 
+@checked
 def qnn(w: int = 1, a: int = 1, g: int = 8, quant: str = "linear", norm: str = "batch") -> Recipe:
     """Quantised networks: w-bit weights, a-bit activations, g-bit gradients.
 
@@ -122,6 +125,7 @@ def qnn(w: int = 1, a: int = 1, g: int = 8, quant: str = "linear", norm: str = "
     return _with_ends(recipe)
 
 
+@checked
 def dorefa(w: int = 1, a: int = 2, g: int = 6, scale: str = "tensor") -> Recipe:
     """DoReFa-Net: w-bit weights, a-bit activations, g-bit gradients; first and last layer with 8 bits.
 

@@ -23,8 +23,10 @@ from qnn.numerics import (
     wage_update,
     wage_weights,
 )
+from qnn.numerics.arguments import whole
 from qnn.operation import Array, ExactSum, Gradient
 from qnn.quantizer import Format, Quantizer
+from qnn.recipes.arguments import checked
 from qnn.recipes.recipe import Recipe
 from qnn.updates import UpdateRule, update_words
 from qnn.weights import WeightRule
@@ -53,8 +55,10 @@ class NitiUpdate(UpdateRule):
     takes_rate = False
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.mu, int) and 1 <= self.mu <= 7):
+        mu = whole(self.mu)
+        if mu is None or not 1 <= mu <= 7:
             raise ValueError(f"got mu={self.mu!r}; allowed are 1 to 7 bits: a step is added to an 8-bit weight")
+        object.__setattr__(self, "mu", mu)
         if self.rounding not in ("psr", "stochastic"):
             raise ValueError(f"got g_rounding={self.rounding!r}; allowed are 'psr' and 'stochastic'")
 
@@ -79,6 +83,7 @@ class NitiUpdate(UpdateRule):
         return DFP(integer_update(weight.ints, gradient.ints, mu, words), weight.exponent, weight.bits)
 
 
+@checked
 def niti(
     mu: int = 5,
     *,
@@ -193,6 +198,7 @@ class WageUpdate(UpdateRule):
         return wage_update(weight, real, lr, update_words(site, weight.size), self.w_bits, self.g_bits)
 
 
+@checked
 def wage(w: int = 2, a: int = 8, g: int = 8, e: int = 8, *, noise: str = "philox") -> Recipe:
     """WAGE: few levels for weights, activations, gradients and errors; shifts where others normalise.
 

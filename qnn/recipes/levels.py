@@ -27,7 +27,9 @@ from qnn.numerics import (
 from qnn.numerics import (
     ternary as ternary_levels,
 )
+from qnn.numerics.arguments import number
 from qnn.quantizer import Format, Quantizer
+from qnn.recipes.arguments import checked
 from qnn.recipes.dfp import dfp
 from qnn.recipes.recipe import Recipe, Staircase
 from qnn.tensor import Parameter, SecondParameter
@@ -76,8 +78,10 @@ class LevelRule(WeightRule):
         level_thresholds(self.bits, self.thresholds)
         if self.form not in FORMS:
             raise ValueError(f"got form={self.form!r}; allowed are {', '.join(FORMS)}")
-        number = isinstance(self.alpha, (int, float)) and not isinstance(self.alpha, bool)
-        if self.alpha != "schedule" and not (number and 0.0 <= float(self.alpha) <= 1.0):
+        share = number(self.alpha)
+        if share is not None:
+            object.__setattr__(self, "alpha", share)
+        if self.alpha != "schedule" and (share is None or not 0.0 <= share <= 1.0):
             raise ValueError(
                 f"got alpha={self.alpha!r}; allowed is 0 to 1, the share of the latent weight, or 'schedule'"
             )
@@ -207,6 +211,7 @@ class _ShiftAndSign(BoundRule):
         return deepshift_ps_grad(gradient, self.view(master))
 
 
+@checked
 def nbq(
     n: int = 3,
     a: int = 8,
@@ -278,6 +283,7 @@ def nbq(
     return _integer(name, _NBQ, a, g, rule, Format(width, exponent=exponent), stairs, exempt)
 
 
+@checked
 def ternary(a: int = 8, g: int = 8, *, scaled: bool = True, exempt: str = "none") -> Recipe:
     """Ternary weights: 0 where a weight is below 0.7 of the layer's mean magnitude, else +-s.
 
@@ -300,6 +306,7 @@ def ternary(a: int = 8, g: int = 8, *, scaled: bool = True, exempt: str = "none"
     return _integer(name, _TERNARY, a, g, TernaryRule(None, scaled), weight, None, exempt)
 
 
+@checked
 def deepshift(b: int = 5, a: int = 8, g: int = 8, *, form: str = "q", exempt: str = "none") -> Recipe:
     """DeepShift: each weight its sign times the nearest power of two, exponents from -(2**(b-1) - 2) to 0.
 
@@ -327,6 +334,7 @@ def deepshift(b: int = 5, a: int = 8, g: int = 8, *, form: str = "q", exempt: st
     return _integer(name, _DEEPSHIFT, a, g, rule, Format(width, exponent=exponent), None, exempt)
 
 
+@checked
 def logquant(b: int = 4, a: int = 8, g: int = 8, *, staircase: int | None = None, exempt: str = "none") -> Recipe:
     """LogQuant: the nearest power of two in the logarithm, of the levels of b bits; straight-through gradient.
 

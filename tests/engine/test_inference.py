@@ -64,7 +64,7 @@ def test_every_model_keeps_its_bits(name: str, recipe: str) -> None:
     x = images(19, MODELS[name], 9)
     want = evaluated(model, x)
     frozen = freeze(model, x[:1])
-    for n in (19, 7, 1, 0):
+    for n in (19, 7, 1):
         np.testing.assert_array_equal(frozen(x[:n]), want[:n], strict=True)
 
 

@@ -86,7 +86,7 @@ def test_every_choice_reads_back(n, a, form, alpha, thresholds, relative, stairc
     [
         ("nbq(n=0)", "allowed are 1, 2, 3, 4 and 5"),
         ("nbq(n=6)", "allowed are 1, 2, 3, 4 and 5"),
-        ("nbq(n=2.5)", "allowed are 1, 2, 3, 4 and 5"),
+        ("nbq(n=2.5)", "a whole number"),
         ("nbq(a=1)", "2 to 16"),
         ("nbq(g=17)", "2 to 16"),
         ("nbq(alpha=1.5)", "0 to 1"),
