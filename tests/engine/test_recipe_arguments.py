@@ -144,7 +144,7 @@ def test_arguments_that_a_recipe_does_not_have() -> None:
     with pytest.raises(TypeError, match="unexpected keyword"):
         BUILDERS["bnn"](widths=3)
     with pytest.raises(TypeError, match="positional"):
-        BUILDERS["bnn"](False, "batch", 8, 9)
+        BUILDERS["bnn"](False, "batch", 8, False, 9)
 
 
 @pytest.mark.parametrize("wrong", [True, "x", None])
