@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from qnn.errors import ConfigError
 from qnn.nn.drawing import Drawing
 from qnn.nn.module import Module
@@ -30,23 +28,14 @@ from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
 
-_QUANTISING = {
-    "sign": "Sign",
-    "quantized": "QuantizedActivation",
-    "staircase": "StaircaseActivation",
-    "unit": "UnitActivation",
-    "relu_clip": "ReluClip",
-}
-"""The layers that give few levels: a recipe that names one has formats for this one alone."""
-
 
 def _refuse_another(layer: Module, kind: str) -> None:
-    """Refuse a quantising activation in a recipe that defines another one."""
+    """Refuse a quantising activation in a recipe that defines another one, and so has formats for that one alone."""
     own = layer.recipe.activation_layer
-    if own in _QUANTISING and own != kind:
+    if own in ACTIVATIONS and own not in _EXACT and own != kind:
         raise ConfigError(
             f"got recipe {layer.recipe.name!r} for {type(layer).__name__}; the activation that it defines is "
-            f"{_QUANTISING[own]}: take qnn.nn.activation(recipe), or another recipe"
+            f"{ACTIVATIONS[own].__name__}: take qnn.nn.activation(recipe), or another recipe"
         )
 
 
@@ -163,7 +152,7 @@ class UnitActivation(Module):
         return self.run(UnitInteger(self.activation), x)
 
 
-ACTIVATIONS: dict[str, Callable[[Recipe], Module]] = {
+ACTIVATIONS: dict[str, type[Module]] = {
     "relu": Relu,
     "hardtanh": Hardtanh,
     "sign": Sign,
@@ -173,6 +162,7 @@ ACTIVATIONS: dict[str, Callable[[Recipe], Module]] = {
     "relu_clip": ReluClip,
 }
 """What a recipe's ``activation_layer`` may name."""
+_EXACT = ("relu", "hardtanh")  # have a meaning in every recipe
 
 
 def activation(recipe: Recipe) -> Module:

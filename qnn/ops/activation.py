@@ -69,7 +69,17 @@ class HardtanhFloat(Operation):
         return (gradient * (np.abs(self.x) <= 1),)
 
 
-class HardtanhInteger(Operation):
+class _WithinOne(Operation):
+    """What hands a gradient on as it is where the input, kept as ``x``, lies in -1 .. 1 (clause LAY-3)."""
+
+    x: DFP
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)
+        return (DFP(passed, gradient.exponent, gradient.bits),)
+
+
+class HardtanhInteger(_WithinOne):
     """Clip of the integers to +-2^-e (clause LAY-3); +1 itself is kept where the format holds it."""
 
     name = "hardtanh"
@@ -78,12 +88,8 @@ class HardtanhInteger(Operation):
         self.x = x
         return DFP(_kernels.call("clip_ints", x.ints, *hardtanh_limits(x.exponent, x.bits)), x.exponent, x.bits)
 
-    def backward(self, gradient: DFP) -> tuple[Any, ...]:
-        passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)
-        return (DFP(passed, gradient.exponent, gradient.bits),)
 
-
-class SignInteger(Operation):
+class SignInteger(_WithinOne):
     """+1 where q >= 0, else -1, at exponent 0; the gradient passes where -1 <= x <= 1 (clause LAY-13)."""
 
     name = "sign"
@@ -92,12 +98,8 @@ class SignInteger(Operation):
         self.x = x
         return DFP(sign(x.ints), 0, 2)
 
-    def backward(self, gradient: DFP) -> tuple[Any, ...]:
-        passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)
-        return (DFP(passed, gradient.exponent, gradient.bits),)
 
-
-class DrawnSignInteger(Operation):
+class DrawnSignInteger(_WithinOne):
     """+1 with the probability (x + 1) / 2, else -1, by noise words; the gradient as for the sign (clause LAY-15)."""
 
     name = "drawn_sign"  # no SignInteger: what is frozen takes signs, and a drawn one must never pass for one
@@ -109,12 +111,8 @@ class DrawnSignInteger(Operation):
         self.x = x
         return DFP(sign_stochastic(x.ints, x.exponent, self.noise.u16(x.ints.size)), 0, 2)
 
-    def backward(self, gradient: DFP) -> tuple[Any, ...]:
-        passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)
-        return (DFP(passed, gradient.exponent, gradient.bits),)
 
-
-class ClippedInteger(Operation):
+class ClippedInteger(_WithinOne):
     """Rounded and saturated to the few bits of a site; the gradient passes where -1 <= x <= 1 (clause LAY-14)."""
 
     name = "quantized_activation"
@@ -125,10 +123,6 @@ class ClippedInteger(Operation):
     def forward(self, x: DFP) -> DFP:
         self.x = x
         return self.output.requantize(x.ints, x.exponent)
-
-    def backward(self, gradient: DFP) -> tuple[Any, ...]:
-        passed = hardtanh_grad(gradient.ints, self.x.ints, self.x.exponent, self.x.bits)
-        return (DFP(passed, gradient.exponent, gradient.bits),)
 
 
 class StaircaseInteger(Operation):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,16 +19,9 @@ SUITES = ("products", "elements", "steps")
 
 
 @pytest.fixture(scope="module")
-def tool() -> Any:
+def tool(load_tool: Callable[[str], ModuleType]) -> Any:
     """tools/performance.py as a module."""
-    path = Path(__file__).resolve().parents[2] / "tools" / "performance.py"
-    spec = importlib.util.spec_from_file_location("performance_tool", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where a dataclass looks for its module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("performance")
 
 
 @pytest.mark.parametrize("machine", ["", "amx"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from pathlib import Path
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,15 +12,10 @@ import pytest
 from qnn import reproduce
 
 
-@pytest.fixture
-def tool(root: Path) -> Any:
+@pytest.fixture(scope="module")
+def tool(load_tool: Callable[[str], ModuleType]) -> Any:
     """tools/results.py as a module."""
-    spec = importlib.util.spec_from_file_location("results_tool", root / "tools" / "results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("results")
 
 
 def test_the_tables_are_those_of_the_record(tool: Any) -> None:
