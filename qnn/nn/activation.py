@@ -199,7 +199,8 @@ class Dropout(Drawing):
         if per not in ("element", "feature"):
             raise ValueError(f"got per={per!r} for dropout; allowed are 'element' and 'feature'")
         self.kept, self.per = dropout_kept(p), per
-        if self.recipe.is_integer:
+        self.shift = dropout_shift(self.kept) if per == "feature" else None
+        if self.recipe.is_integer and self.shift is None:  # what never rounds needs no sites
             self.activation = self.recipe.site("activation")
             self.gradient = self.recipe.site("gradient")
 
@@ -211,8 +212,8 @@ class Dropout(Drawing):
         # Features use no words up: every part of a batch sees the mask of its step.
         seed, stream, step, start = self.address(x.size if by_element else 0)
         keep = dropout_mask(seed, stream, step, start, x.shape if by_element else x.shape[-1:], self.kept)
-        if integer and not by_element and (shift := dropout_shift(self.kept)) is not None:
-            return self.run(DropoutShift(keep, shift), x)
+        if integer and self.shift is not None:
+            return self.run(DropoutShift(keep, self.shift), x)
         if integer:
             return self.run(DropoutInteger(keep, self.kept, self.activation, self.gradient), x)
         return self.run(DropoutFloat(keep, self.kept), x)

@@ -220,6 +220,35 @@ def test_weights_see_the_wider_gradient(kind: str) -> None:
     np.testing.assert_array_equal(x.grad.ints.ravel(), np.rint(exact / 2.0**step))
 
 
+@pytest.mark.clause("LAY-4")
+@pytest.mark.parametrize("name", ["niti", "dfp8"])
+def test_a_net_with_dropout_per_feature_trains_in_integers_and_is_frozen_without_it(name: str) -> None:
+    recipe = recipes.parse(name)
+    net = nn.Sequential(
+        nn.ImageInput(DIGITS.mean, DIGITS.std, recipe),
+        nn.Flatten(recipe),
+        nn.Linear(64, 128, recipe=recipe),
+        nn.Relu(recipe),
+        nn.Dropout(0.5, recipe, per="feature"),
+        nn.Linear(128, 10, recipe=recipe),
+    )
+    loss = nn.criterion(recipe)
+    run = nn.prepare(net, loss, seed=2)
+    moves = recipe.update is not None
+    optimizer = qnn.optim.RecipeUpdate(run.named_parameters()) if moves else qnn.optim.SGD(run.named_parameters())
+    for _ in range(40):
+        loss(net(DIGITS.images[:128]), DIGITS.labels[:128]).backward()
+        optimizer.step(0.1)
+        optimizer.zero_grad()
+        run.advance()
+    assert loss.last is not None
+    assert loss.last.correct > 60  # of 128, with half of the features at 0; by chance 13
+    net.eval()
+    with qnn.no_grad():
+        want = net(DIGITS.images[:64]).numpy()
+    np.testing.assert_array_equal(qnn.inference.freeze(net, DIGITS.images[:1])(DIGITS.images[:64]), want)
+
+
 def sites_of(layer: nn.Module) -> list[str]:
     return [name for name, _ in layer.named_sites()]
 

@@ -155,6 +155,8 @@ def test_dropout_per_feature(recipe: str, p: float) -> None:
     assert masks[0] != masks[1] != masks[2]
     layer.eval()
     assert layer(Tensor(x)).data is x
+    sites = [name for name, _ in layer.named_sites()]
+    assert sites == ["gradient_sum"] + (["activation", "gradient"] if shift is None else [])
 
 
 @pytest.mark.clause("LAY-4")
