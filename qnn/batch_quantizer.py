@@ -18,6 +18,7 @@ from qnn.numerics import (
     Target,
     batch_exponent,
     nearest_power,
+    pseudo_requantize,
     saturate_symmetric,
 )
 from qnn.quantizer import Format, Quantizer, range_of
@@ -35,14 +36,24 @@ class BatchFormat(Format):
         As for :class:`qnn.Format`; an exponent that is given stays, and the range is symmetric all the same.
     rule : {"bit_length", "nearest_power"}
         The data fit (NITI), or the power of two nearest to the largest magnitude becomes 1 (WAGE's Shift).
+    pseudo : bool
+        Round exact integers pseudo-stochastically, by their own lower bits (clause INT-4); real values, which have
+        none, by `rounding` all the same.
     """
 
     rule: str = "bit_length"
+    pseudo: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rule not in RULES:
             raise ValueError(f"got rule={self.rule!r} for a batch's exponent; allowed are {', '.join(RULES)}")
+        if self.overflow != "real":
+            raise ValueError(f"got overflow={self.overflow!r}, but no count moves a batch's exponent; leave it out")
+
+    @property
+    def rule_name(self) -> str:
+        return "PSEUDO_STOCHASTIC" if self.pseudo else super().rule_name
 
     def __str__(self) -> str:
         moves = "" if self.exponent is not None else f", {self.rule.replace('_', ' ')} of the batch"
@@ -58,7 +69,7 @@ class BatchQuantizer(Quantizer):
     Notes
     -----
     A batch that is processed in parts has an exponent per part: the split is part of the result.
-    Bit-exactness: clauses INT-1, INT-2, INT-9 and REQ-1; nothing else may vary.
+    Bit-exactness: clauses INT-1, INT-2, INT-4, INT-9 and REQ-1; nothing else may vary.
     """
 
     format: BatchFormat
@@ -80,9 +91,17 @@ class BatchQuantizer(Quantizer):
         exponent: int,
         bias: NDArray[np.int64] | None = None,
     ) -> DFP:
-        if self.training and self.format.exponent is None:  # the accumulators are needed before the exponent is known
+        # The accumulators are needed before the exponent is known, and no kernel that sums rounds by their lower bits.
+        if self.format.pseudo or (self.training and self.format.exponent is None):
             return self.requantize(exact(), exponent, bias=bias)
         return super().product(shape, fused, exact, exponent, bias)
+
+    def _rounded(
+        self, acc: NDArray[Any], exponent: int, target: Target, divisor: int, bias: NDArray[np.int64] | None
+    ) -> tuple[NDArray[Any], Counts]:
+        if not self.format.pseudo:
+            return super()._rounded(acc, exponent, target, divisor, bias)
+        return pseudo_requantize(acc, exponent, target, divisor, bias, _kernels.get("requantize"))
 
     def emit(
         self,
@@ -99,7 +118,11 @@ class BatchQuantizer(Quantizer):
         largest = max(abs(int(v)) for v in np.asarray(exact).ravel()) if parts[0].ints.size else 0
         return self.emit(
             parts[0].shape,
-            lambda target: _kernels.call("add_requantize", pairs, target),
+            lambda target: (
+                self._rounded(np.asarray(exact), lowest, target, 1, None)
+                if self.format.pseudo
+                else _kernels.call("add_requantize", pairs, target)
+            ),
             lambda: self._exponent(largest, lowest),
         )
 

@@ -15,12 +15,14 @@ from qnn.numerics import (
     DFP,
     EXP_MAX,
     EXP_MIN,
+    INTEGER_OVERFLOW_BITS,
     Counts,
     Noise,
     Rounding,
     Target,
     first_exponent_float,
     first_exponent_int,
+    integer_overflow,
     next_exponent,
     round_samples,
 )
@@ -48,6 +50,9 @@ class Format:
         Overflow rate above which the exponent grows (clause EXP-7); 0 in the paper.
     exponent : int, optional
         An exponent that never moves, -64 to 63, for values whose grid is known, such as +-1; None follows the data.
+    overflow : {"real", "integer"}
+        What counts as overflow: values outside ``[-2**(n-1), 2**(n-1))``, or outside the range of the integers, which
+        ends at ``2**(n-1) - 1`` (clause EXP-1); the latter takes 2 to 14 bits and makes every result three times.
     """
 
     bits: int = 8
@@ -56,6 +61,7 @@ class Format:
     noise_bits: int = 16
     r_max: float = 0.0
     exponent: int | None = None
+    overflow: str = "real"
 
     def __post_init__(self) -> None:
         bits, noise_bits, exponent, r_max = *map(whole, (self.bits, self.noise_bits, self.exponent)), number(self.r_max)
@@ -74,6 +80,13 @@ class Format:
             )
         if self.exponent is not None and (exponent is None or not EXP_MIN <= exponent <= EXP_MAX):
             raise ValueError(f"got exponent={self.exponent!r}; allowed are {EXP_MIN} to {EXP_MAX}, or None to follow")
+        if self.overflow not in ("real", "integer"):
+            raise ValueError(f"got overflow={self.overflow!r}; allowed are 'real' and 'integer'")
+        if self.overflow == "integer" and bits > INTEGER_OVERFLOW_BITS:
+            raise ValueError(
+                f"got overflow='integer' with {bits} bits; allowed are 2 to {INTEGER_OVERFLOW_BITS}: it is counted on "
+                "a finer result of 16 bits; take fewer bits, or overflow='real'"
+            )
         for key, value in (("bits", bits), ("noise_bits", noise_bits), ("r_max", r_max), ("exponent", exponent)):
             object.__setattr__(self, key, value)
 
@@ -82,8 +95,22 @@ class Format:
         return Quantizer(role, self)
 
     def __str__(self) -> str:
-        extra = f"/{self.noise}{self.noise_bits}" if self.rounding == Rounding.STOCHASTIC else ""
-        return f"int{self.bits}{'' if self.exponent is None else f'·2^{self.exponent}'} {self.rounding.name}{extra}"
+        fixed = "" if self.exponent is None else f"·2^{self.exponent}"
+        counted = ", overflow of integers" if self.overflow == "integer" else ""
+        return f"int{self.bits}{fixed} {self.rule_name}{self._noise_name()}{counted}"
+
+    @property
+    def rule_name(self) -> str:
+        """What rounds, in capitals."""
+        return self.rounding.name
+
+    def _noise_name(self) -> str:
+        """Generator and random bits; the LFSR's name has its 16 already."""
+        if self.rounding != Rounding.STOCHASTIC:
+            return ""
+        if self.noise == "lfsr16":
+            return "/lfsr16" + (f" of {self.noise_bits} bits" if self.noise_bits < 16 else "")
+        return f"/{self.noise}{self.noise_bits}"
 
 
 @dataclass
@@ -167,9 +194,14 @@ class Quantizer:
         """Requantise exact accumulators at ``exponent`` (clause REQ-1)."""
         return self.emit(
             acc.shape,
-            lambda target: _kernels.call("requantize", acc, exponent, target, divisor, bias),
+            lambda target: self._rounded(acc, exponent, target, divisor, bias),
             lambda: self.first_of_range(acc, exponent, divisor, bias),
         )
+
+    def _rounded(
+        self, acc: NDArray[Any], exponent: int, target: Target, divisor: int, bias: NDArray[np.int64] | None
+    ) -> tuple[NDArray[Any], Counts]:
+        return _kernels.call("requantize", acc, exponent, target, divisor, bias)
 
     def samples(self, x: DFP) -> DFP:
         """Each sample rounded to this site's bits below its own largest magnitude, at the exponent of x (BIT-13)."""
@@ -211,12 +243,20 @@ class Quantizer:
         seen no data; it returns None for all-zero data, which leaves the default.
         """
         exponent = self._settle(first)
-        try:
-            ints, counts = make(self._target(exponent))
-        except ValueError as error:
-            raise ValueError(f"{self.label}: {error}") from error
+        ints, counts = self._made(make, exponent)
         self._record(counts, shape)
         return DFP(ints, exponent, self.bits)
+
+    def _made(
+        self, make: Callable[[Target], tuple[NDArray[Any], Counts]], exponent: int
+    ) -> tuple[NDArray[Any], Counts]:
+        try:
+            ints, counts = make(self._target(exponent))
+            if self.training and self.format.overflow == "integer":
+                counts = integer_overflow(counts, exponent, self.bits, make)
+        except ValueError as error:
+            raise ValueError(f"{self.label}: {error}") from error
+        return ints, counts
 
     def _settle(self, first: Callable[[], int | None]) -> int:
         """Exponent of this step; in training the first data that is not all zero fixes it."""
@@ -298,11 +338,7 @@ class Quantizer:
         return copy
 
     def _counted(self, values: NDArray[np.float32], exponent: int) -> tuple[NDArray[Any], Counts]:
-        try:
-            ints, counts = _kernels.call("quantize", values, self._target(exponent))
-        except ValueError as error:
-            raise ValueError(f"{self.label}: {error}") from error
-        return ints, counts
+        return self._made(lambda target: _kernels.call("quantize", values, target), exponent)
 
     def _first_of_values(self, values: NDArray[np.float32]) -> int | None:
         """Smallest exponent without overflow for real values (clause EXP-5)."""

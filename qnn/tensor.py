@@ -325,10 +325,11 @@ class Parameter(Tensor):
         return self._total
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """The values by name, as state and digests hold them; integers have their exponent beside them."""
+        """The values by name, as state and digests hold them; integers have their exponent beside them, pruned values
+        what is kept of them."""
         if isinstance(self.data, DFP):
             return {name: self.data.ints, f"{name}.exponent": np.array([self.data.exponent], np.int64)}
-        return {name: self.data}
+        return {name: self.data} if self.kept is None else {name: self.data, f"{name}.kept": self.kept}
 
     def load(self, name: str, state: Mapping[str, NDArray[Any]]) -> None:
         """Take what :meth:`arrays` gave."""
@@ -336,6 +337,8 @@ class Parameter(Tensor):
             self.data = DFP(np.array(state[name]), int(state[f"{name}.exponent"][0]), self.data.bits)
         else:
             self.data = np.array(state[name], np.float32)
+            kept = state.get(f"{name}.kept")
+            self.kept = None if kept is None else np.array(kept, bool)
 
     @property
     def grad(self) -> Array | None:

@@ -9,6 +9,7 @@ from qnn.numerics import (
     Noise,
     dropout_kept,
     dropout_mask,
+    dropout_shift,
     staircase_slope,
 )
 from qnn.ops.activation import (
@@ -23,7 +24,7 @@ from qnn.ops.activation import (
     StaircaseInteger,
     UnitInteger,
 )
-from qnn.ops.dropout import DropoutFloat, DropoutInteger
+from qnn.ops.dropout import DropoutFloat, DropoutInteger, DropoutShift
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
@@ -184,12 +185,22 @@ class Dropout(Drawing):
     p : float
         0 <= p < 1; taken to a multiple of 1/65536.
     recipe : Recipe, optional
+    per : {"element", "feature"}
+        What a noise word decides: an element, or an index of the last axis in all samples and pixels of a step. With
+        "feature" a factor that is a power of two, as 2 for p = 1/2, is added to the exponent and rounds nothing.
+
+    Notes
+    -----
+    Source of "feature": NITI's code. Bit-exactness: clause LAY-4; nothing may vary.
     """
 
-    def __init__(self, p: float = 0.5, recipe: Recipe | None = None) -> None:
+    def __init__(self, p: float = 0.5, recipe: Recipe | None = None, per: str = "element") -> None:
         super().__init__(recipe)
-        self.kept = dropout_kept(p)
-        if self.recipe.is_integer:
+        if per not in ("element", "feature"):
+            raise ValueError(f"got per={per!r} for dropout; allowed are 'element' and 'feature'")
+        self.kept, self.per = dropout_kept(p), per
+        self.shift = dropout_shift(self.kept) if per == "feature" else None
+        if self.recipe.is_integer and self.shift is None:  # what never rounds needs no sites
             self.activation = self.recipe.site("activation")
             self.gradient = self.recipe.site("gradient")
 
@@ -197,8 +208,12 @@ class Dropout(Drawing):
         integer = self.wants_integers(x)
         if not self.training or self.kept == 65536:
             return x
-        seed, stream, step, start = self.address(x.size)
-        keep = dropout_mask(seed, stream, step, start, x.shape, self.kept)
+        by_element = self.per == "element"
+        # Features use no words up: every part of a batch sees the mask of its step.
+        seed, stream, step, start = self.address(x.size if by_element else 0)
+        keep = dropout_mask(seed, stream, step, start, x.shape if by_element else x.shape[-1:], self.kept)
+        if integer and self.shift is not None:
+            return self.run(DropoutShift(keep, self.shift), x)
         if integer:
             return self.run(DropoutInteger(keep, self.kept, self.activation, self.gradient), x)
         return self.run(DropoutFloat(keep, self.kept), x)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.errors import CheckpointError
+from qnn.numerics import DFP
 from qnn.operation import Operation, current_module, module_scope
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
@@ -165,7 +166,7 @@ class Module:
                 yield (f"{prefix}.{key}" if prefix else key), getattr(module, key)
 
     def state_dict(self) -> State:
-        """Copies of parameters, buffers and site exponents by dotted name."""
+        """Copies of parameters, buffers and site exponents by dotted name; with ``<parameter>.kept`` what is pruned."""
         state: State = {}
         for name, parameter in self.named_parameters():
             state.update((key, array.copy()) for key, array in parameter.arrays(name).items())
@@ -176,12 +177,18 @@ class Module:
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Restore what :meth:`state_dict` gave; nothing changes unless everything fits.
 
+        What is pruned afterwards is what the state says.
+
         Raises
         ------
         qnn.errors.CheckpointError
             Names what is missing, unknown, or of another shape or dtype.
         """
         own = self.state_dict()
+        for name, parameter in self.named_parameters():  # any float32 parameter may be pruned, or no longer be
+            own.pop(key := f"{name}.kept", None)
+            if key in state and not isinstance(parameter.data, DFP):
+                own[key] = np.ones(parameter.shape, bool)
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unknown:
             raise CheckpointError(

@@ -76,9 +76,9 @@ class Scale(Module):
 class RangeNorm(Scaled):
     """Range batch norm with scale and shift: :class:`RangeNormalize`, then :class:`Scale` (Banner et al.)."""
 
-    def __init__(self, channels: int, recipe: Recipe | None = None) -> None:
+    def __init__(self, channels: int, recipe: Recipe | None = None, reading: str = "code") -> None:
         super().__init__(recipe)
-        self.normalize = RangeNormalize(channels, recipe=recipe)
+        self.normalize = RangeNormalize(channels, recipe=recipe, reading=reading)
         self.scale = Scale(channels, recipe)
 
 
@@ -153,6 +153,7 @@ NORMALIZATIONS: dict[str, Callable[[int, Recipe], Module]] = {
     "batch": lambda channels, recipe: BatchNorm(channels, recipe=recipe),
     "shift": lambda channels, recipe: ShiftBatchNorm(channels, recipe=recipe),
     "range": lambda channels, recipe: RangeNorm(channels, recipe),
+    "range_paper": lambda channels, recipe: RangeNorm(channels, recipe, "paper"),
     "none": lambda channels, recipe: NoNormalization(recipe),
 }
 """What a recipe's ``normalization`` may name."""

@@ -21,7 +21,8 @@ def transfer(source: Module | Mapping[str, NDArray[Any]], target: Module) -> Non
     ----------
     source : Module or state of one
         What ``state_dict()`` gives. Parameters and buffers are taken; exponents are not: they belong to formats that
-        the target may not have, and its own come from its first data.
+        the target may not have, and its own come from its first data. Pruned weights come as the zeros they are, free
+        to train.
     target : Module
         Of the same layers; a normalisation that it has alone, as after a last layer of levels, stays as it is.
         Parameters with a limit are clipped to it.
@@ -44,7 +45,7 @@ def transfer(source: Module | Mapping[str, NDArray[Any]], target: Module) -> Non
     >>> qnn.nn.transfer(full, small)
     """
     state = source.state_dict() if isinstance(source, Module) else source
-    arrays = {name: np.asarray(value) for name, value in state.items() if not name.endswith(".exponent")}
+    arrays = {name: np.asarray(value) for name, value in state.items() if not name.endswith((".exponent", ".kept"))}
     parameters = dict(target.named_parameters())
     own = {name: np.asarray(p.data) for name, p in parameters.items()} | dict(target.named_buffers())
     for path, module in target.named_modules():

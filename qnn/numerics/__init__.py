@@ -19,7 +19,18 @@ from .batchnorm import (
     scale,
 )
 from .binary import bitplane_gemm, pack_bits, popcount, unpack_bits, xnor_conv2d, xnor_gemm
-from .dfp import DFP, Target, add_requantize, align_bias, int_limits, quantize, requantize, storage_dtype
+from .dfp import (
+    DFP,
+    INTEGER_OVERFLOW_BITS,
+    Target,
+    add_requantize,
+    align_bias,
+    int_limits,
+    integer_overflow,
+    quantize,
+    requantize,
+    storage_dtype,
+)
 from .elementary import cos_pi, exp32, exp64, log32, log64, power64, sigmoid32, tanh32
 from .exponent import EXP_MAX, EXP_MIN, Counts, first_exponent_float, first_exponent_int, next_exponent
 from .few_bits import (
@@ -46,6 +57,7 @@ from .integer_training import (
     log2_fixed,
     mu_at,
     nearest_power,
+    pseudo_requantize,
     pseudo_stochastic,
     saturate_symmetric,
     update_shift,
@@ -54,6 +66,7 @@ from .layers import (
     dropout,
     dropout_kept,
     dropout_mask,
+    dropout_shift,
     hardtanh,
     hardtanh_grad,
     hardtanh_limits,
@@ -108,7 +121,15 @@ from .pow2 import (
     shift_gemm,
     unpack_pow2,
 )
-from .range_norm import RANGE_CHUNKS, Extremes, channel_extremes, range_factor, range_grad, range_statistics
+from .range_norm import (
+    RANGE_CHUNKS,
+    RANGE_READINGS,
+    Extremes,
+    channel_extremes,
+    range_factor,
+    range_grad,
+    range_statistics,
+)
 from .rounding import Rounding, round_ratio, round_real
 from .schedule import lr
 from .shift_norm import (
@@ -130,10 +151,12 @@ __all__ = [
     "EXP_MAX",
     "EXP_MIN",
     "INIT_STREAM",
+    "INTEGER_OVERFLOW_BITS",
     "LFSR_TAPS",
     "LFSR_TAPS_ALTERNATIVE",
     "LOSS_FRACTION_BITS",
     "RANGE_CHUNKS",
+    "RANGE_READINGS",
     "SOFTMAX_BITS",
     "THRESHOLD_PRESETS",
     "Counts",
@@ -181,6 +204,7 @@ __all__ = [
     "dropout",
     "dropout_kept",
     "dropout_mask",
+    "dropout_shift",
     "encode_pow2",
     "exact_sum",
     "exp32",
@@ -197,6 +221,7 @@ __all__ = [
     "image_values",
     "int_limits",
     "integer_cross_entropy",
+    "integer_overflow",
     "integer_update",
     "kaiming_bound",
     "keep",
@@ -231,6 +256,7 @@ __all__ = [
     "pow2_levels",
     "power64",
     "predict",
+    "pseudo_requantize",
     "pseudo_stochastic",
     "quantize",
     "quantize_levels",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .exponent import Counts, checked_bits, checked_exponent
+from .exponent import EXP_MIN, Counts, checked_bits, checked_exponent
 from .noise import Noise
 from .rounding import Rounding, noise_words, round_ratio, round_real, scale_exact
 
 _INT64_SAFE = 2**62
 
+INTEGER_OVERFLOW_BITS = 14
+"""Widest format whose doubled limits, and what lies beyond them, fit 16 bits (clause EXP-1)."""
 
 _INT8, _INT16 = np.dtype(np.int8), np.dtype(np.int16)
 
@@ -317,6 +319,39 @@ def add_requantize(terms: Sequence[tuple[NDArray[Any], int]], target: Target) ->
         factor = 1 << (exponent - lowest) if _largest(ints) else 1  # an all-zero term adds nothing at any exponent
         total = np.asarray(total + ints.astype(dtype) * factor, dtype=dtype)
     return requantize(total, lowest, target)
+
+
+def integer_overflow(
+    counts: Counts, exponent: int, bits: int, make: Callable[[Target], tuple[NDArray[Any], Counts]]
+) -> Counts:
+    """Counts whose overflows are of values outside ``[-2**(n-1), 2**(n-1) - 1]``, the range of the integers.
+
+    Parameters
+    ----------
+    counts : Counts
+        Of the result itself.
+    exponent, bits : int
+        Of the result; 2 to 14 bits.
+    make : callable
+        Rounds the same exact values to any target: it is asked for floor and ceiling of their doubles in 16 bits.
+
+    Notes
+    -----
+    A value lies above an integer if its ceiling does, and below one if its floor does. Bit-exactness: clause EXP-1.
+    """
+    if not 2 <= bits <= INTEGER_OVERFLOW_BITS:
+        raise ValueError(f"got {bits} bits for the overflow of integers; allowed are 2 to {INTEGER_OVERFLOW_BITS}")
+    low, high = int_limits(bits)
+    fine = max(exponent - 1, EXP_MIN)
+    floor, _ = make(Target(fine, 16, Rounding.FLOOR))
+    ceiling, _ = make(Target(fine, 16, Rounding.CEIL))
+
+    def outside(factor: int) -> int:
+        return int(np.count_nonzero(ceiling > factor * high) + np.count_nonzero(floor < factor * low))
+
+    if fine == exponent:  # no exponent is below, so nothing asks for the double
+        return replace(counts, overflow=outside(1))
+    return replace(counts, overflow=outside(2), overflow_double=outside(1))
 
 
 def _saturate(rounded: NDArray[Any], bits: int) -> tuple[NDArray[Any], int]:

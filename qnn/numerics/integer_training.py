@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .dfp import DFP
-from .exponent import EXP_MAX, EXP_MIN, checked_bits
+from .dfp import DFP, Target, requantize
+from .exponent import EXP_MAX, EXP_MIN, Counts, checked_bits
 from .float32 import Float32
 from .loss import LOSS_FRACTION_BITS
 from .rounding import Rounding, round_ratio
@@ -81,7 +83,7 @@ def saturate_symmetric(ints: NDArray[Any], bits: int) -> tuple[NDArray[Any], int
     return (np.maximum(ints, ints.dtype.type(low)) if below else ints), below
 
 
-def pseudo_stochastic(x: NDArray[Any], shift: int) -> NDArray[np.int64]:
+def pseudo_stochastic(x: NDArray[Any], shift: int) -> NDArray[Any]:
     """``x / 2**shift`` rounded by its own lower bits: NITI's pseudo-stochastic rounding.
 
     With ``t = trunc(x / 2**k)`` and ``f = |x - t * 2**k|``, ``sign(x)`` is added where the upper bits of f exceed the
@@ -90,22 +92,62 @@ def pseudo_stochastic(x: NDArray[Any], shift: int) -> NDArray[np.int64]:
     Parameters
     ----------
     x : integer array
+        Python integers (dtype object) stay so.
     shift : int
-        k, 0 to 62; with 0 nothing is rounded.
+        k, 0 to 62, more for Python integers; with 0 nothing is rounded.
 
     Notes
     -----
     Source: NITI and its code. Bit-exactness: clause INT-4; nothing may vary.
     """
     k = operator.index(shift)
-    if not 0 <= k <= 62:
+    if not 0 <= k <= 62 and not (k > 62 and np.asarray(x).dtype == object):
         raise ValueError(f"got a shift of {k} for pseudo-stochastic rounding; allowed are 0 to 62; use the exponent")
-    wide = np.asarray(x).astype(np.int64)
+    wide = np.asarray(x)
+    if wide.dtype != object:
+        wide = wide.astype(np.int64)
     magnitude = np.abs(wide)
     whole, f = magnitude >> k, magnitude & ((1 << k) - 1)
     half = k // 2
     upper, lower = f >> half, (f & ((1 << half) - 1)) << (k & 1)
     return np.asarray(np.sign(wide) * (whole + (upper > lower)))
+
+
+def pseudo_requantize(
+    acc: NDArray[Any],
+    exponent: int,
+    target: Target,
+    divisor: int = 1,
+    bias: NDArray[np.int64] | None = None,
+    kernel: Callable[..., tuple[NDArray[Any], Counts]] = requantize,
+) -> tuple[NDArray[Any], Counts]:
+    """:func:`requantize` with pseudo-stochastic rounding in the place of the target's rule.
+
+    Parameters
+    ----------
+    acc, exponent, target, divisor, bias
+        As for :func:`requantize`. Over a divisor ``2**h * m`` with odd m the sums are first divided by m, truncated;
+        h belongs to the shift. A shift to the left is exact.
+    kernel : callable
+        What requantises: the definition or one of its compiled twins.
+
+    Notes
+    -----
+    Source: NITI's code of 2020. Bit-exactness: clause INT-4; nothing may vary.
+    """
+    plain = replace(target, rounding=Rounding.TRUNCATE, noise=None)
+    _, counts = kernel(acc, exponent, plain, divisor, bias)  # counts look at the unrounded values
+    halvings = (divisor & -divisor).bit_length() - 1
+    shift = target.exponent - exponent + halvings
+    large = bias is not None or shift > 62 or (acc.size and int(acc.min()) == -(2**63))  # magnitudes must fit as well
+    exact = acc.astype(object if large else np.int64)
+    if bias is not None:
+        exact = exact + bias
+    if (odd := divisor >> halvings) > 1:
+        exact = np.asarray(np.sign(exact) * (np.abs(exact) // odd))
+    rounded = pseudo_stochastic(exact, max(shift, 0))
+    ints, last = kernel(rounded, target.exponent - min(shift, 0), plain)
+    return ints, replace(counts, saturated=last.saturated)
 
 
 def update_shift(gradient: NDArray[Any], mu: int) -> int | None:

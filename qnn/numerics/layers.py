@@ -197,6 +197,16 @@ def dropout_kept(p: float) -> int:
     return 65536 - round(65536 * p)
 
 
+def dropout_shift(kept: int) -> int | None:
+    """``log2(65536 / kept)`` where the factor is a power of two, else None.
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-4; nothing may vary.
+    """
+    return 17 - kept.bit_length() if 0 < kept <= 65536 and kept & (kept - 1) == 0 else None
+
+
 def dropout_mask(seed: int, stream: int, step: int, start: int, shape: tuple[int, ...], kept: int) -> NDArray[np.bool_]:
     """True where the 16-bit PHILOX word of element start + i is below ``kept``.
 

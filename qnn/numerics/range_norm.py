@@ -15,6 +15,8 @@ from .float32 import Float32, scale_by_power, to_float32_once
 
 RANGE_CHUNKS = 16
 """Chunks that a batch is cut into (clause INT-14)."""
+RANGE_READINGS = {"code": RANGE_CHUNKS, "paper": 1}
+"""Readings of Banner et al.'s range batch norm, and the chunks of each (clause INT-14)."""
 
 
 @dataclass(frozen=True)
@@ -65,22 +67,32 @@ def channel_extremes(x: NDArray[Any], chunks: int = RANGE_CHUNKS) -> Extremes:
     return Extremes(sum_max, sum_min, row_max, row_min, rows // count)
 
 
-def range_factor(chunk: int) -> float:
-    """``f32((0.5 * 0.35 * (1 + sqrt(pi * ln 4))) / sqrt(2 * ln n))``, in binary64, n = max(chunk, 2).
+def range_factor(chunk: int, reading: str = "code") -> float:
+    """``f32(c / sqrt(2 * ln n))``, in binary64, n = max(chunk, 2).
+
+    Parameters
+    ----------
+    chunk : int
+        Entries of which one range was taken.
+    reading : {"code", "paper"}
+        c is ``0.5 * 0.35 * (1 + sqrt(pi * ln 4))`` in the authors' code, and 1 in their paper.
 
     Notes
     -----
-    Both logarithms are those of clause FLT-5. Source: Banner et al.'s code. Bit-exactness: clause INT-14.
+    Both logarithms are those of clause FLT-5. Source: Banner et al., section 3, and their code. Bit-exactness: clause
+    INT-14.
     """
+    if reading not in RANGE_READINGS:
+        raise ValueError(f"got reading={reading!r} of range batch norm; allowed are {', '.join(RANGE_READINGS)}")
     if chunk < 1:
         raise ValueError(f"got a chunk of {chunk} rows; at least 1 is needed; do not normalise an empty batch")
     ln4, ln_n = (float(log64(np.float32(n))) for n in (4, max(chunk, 2)))
-    gauss = 0.5 * 0.35 * (1.0 + math.sqrt(math.pi * ln4))
+    gauss = 0.5 * 0.35 * (1.0 + math.sqrt(math.pi * ln4)) if reading == "code" else 1.0
     return float(np.float32(gauss / math.sqrt(2.0 * ln_n)))
 
 
 def range_statistics(
-    extremes: Extremes, s1: NDArray[np.int64], count: int, exponent: int, eps: float
+    extremes: Extremes, s1: NDArray[np.int64], count: int, exponent: int, eps: float, reading: str = "code"
 ) -> tuple[Float32, Float32, Float32]:
     """Mean in integer units, mean in real units, and the inverse scale ``1 / (range * f + eps)``.
 
@@ -100,7 +112,7 @@ def range_statistics(
     mean_q = to_float32_once(s1) / to_float32_once(count)
     spread = to_float32_once(extremes.sum_max - extremes.sum_min) / to_float32_once(extremes.chunks)
     wide = scale_by_power(spread, exponent)
-    inverse = np.float32(1) / ((wide * np.float32(range_factor(extremes.chunk))) + eps32)
+    inverse = np.float32(1) / ((wide * np.float32(range_factor(extremes.chunk, reading))) + eps32)
     return np.asarray(mean_q), scale_by_power(mean_q, exponent), np.asarray(inverse)
 
 
@@ -112,6 +124,7 @@ def range_grad(
     sums: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
     count: int,
     exponent: int,
+    reading: str = "code",
 ) -> Float32:
     """Gradient of range batch norm's input, real units, before it is quantised.
 
@@ -134,6 +147,8 @@ def range_grad(
         Of :func:`channel_sums` and :func:`channel_dots`.
     count, exponent : int
         Entries a channel, and the exponent of the input.
+    reading : {"code", "paper"}
+        That of the forward pass.
 
     Notes
     -----
@@ -143,7 +158,7 @@ def range_grad(
     s1, sg, sgx = (v.astype(object) for v in sums)
     n = to_float32_once(count)
     dot = scale_by_power(to_float32_once(np.asarray(count * sgx - sg * s1, object)) / n, exponent)
-    factor = np.float32(range_factor(extremes.chunk))
+    factor = np.float32(range_factor(extremes.chunk, reading))
     pull = ((inverse * inverse) * factor * dot) / to_float32_once(extremes.chunks)
     out = (inverse * g.astype(np.float32)) + (-(inverse * (to_float32_once(sums[1]) / n)))
     flat = out.reshape(-1, out.shape[-1])

@@ -1,5 +1,5 @@
-"""Dropout from addressed noise: the mask is a function of (seed, step, stream, element), so any split of the work
-gives the same."""
+"""Dropout from addressed noise: the mask is a function of (seed, step, stream) and the element or the feature, so any
+split of the work gives the same."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class DropoutFloat(Operation):
         self.factor = keep.astype(np.float32) * (np.float32(65536) / np.float32(kept))
 
     def forward(self, x: Float) -> Float:
-        return x * self.factor.reshape(x.shape)
+        return x * self.factor
 
     def backward(self, gradient: Float) -> tuple[Any, ...]:
-        return (gradient * self.factor.reshape(gradient.shape),)
+        return (gradient * self.factor,)
 
 
 class DropoutInteger(Operation):
@@ -45,5 +45,20 @@ class DropoutInteger(Operation):
         return (self._scaled(gradient, self.gradient),)
 
     def _scaled(self, x: DFP, site: Quantizer) -> DFP:
-        kept = x.ints.astype(np.int32) * self.keep.reshape(x.shape)
+        kept = x.ints.astype(np.int32) * self.keep
         return site.requantize(kept, x.exponent + 16, divisor=self.kept)
+
+
+class DropoutShift(Operation):
+    """q * mask at an exponent that holds the factor, a power of two: nothing is rounded (clause LAY-4)."""
+
+    name = "dropout"
+
+    def __init__(self, keep: NDArray[np.bool_], shift: int) -> None:
+        self.keep, self.shift = keep, shift
+
+    def forward(self, x: DFP) -> DFP:
+        return DFP(x.ints * self.keep, x.exponent + self.shift, x.bits)
+
+    def backward(self, gradient: DFP) -> tuple[Any, ...]:
+        return (self.forward(gradient),)

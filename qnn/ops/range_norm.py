@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qnn import _kernels
 from qnn.numerics import (
     DFP,
+    RANGE_READINGS,
     channel_extremes,
     range_grad,
     range_statistics,
@@ -28,7 +29,8 @@ class RangeInteger(Operation):
     Parameters
     ----------
     eps : float
-    chunks : int
+    reading : {"code", "paper"}
+        Which constant, and of how many chunks (INT-14).
     output, gradient : Quantizer
         Sites of the result and of the gradient sent back.
     frozen : (mean, inverse scale) or None
@@ -42,9 +44,9 @@ class RangeInteger(Operation):
     name = "range_norm"
 
     def __init__(
-        self, eps: float, chunks: int, output: Quantizer, gradient: Quantizer, frozen: tuple[Float, Float] | None
+        self, eps: float, reading: str, output: Quantizer, gradient: Quantizer, frozen: tuple[Float, Float] | None
     ) -> None:
-        self.eps, self.chunks, self.output, self.gradient, self.frozen = eps, chunks, output, gradient, frozen
+        self.eps, self.reading, self.output, self.gradient, self.frozen = eps, reading, output, gradient, frozen
 
     def forward(self, x: DFP) -> DFP:
         self.x = x
@@ -53,9 +55,11 @@ class RangeInteger(Operation):
             mean_q = scale_by_power(self.mean, -x.exponent)
         else:
             self.count = int(np.prod(x.shape[:-1], dtype=np.int64))
-            self.extremes = channel_extremes(x.ints, self.chunks)
+            self.extremes = channel_extremes(x.ints, RANGE_READINGS[self.reading])
             self.s1, _ = _kernels.call("channel_sums", x.ints)
-            mean_q, self.mean, self.inverse = range_statistics(self.extremes, self.s1, self.count, x.exponent, self.eps)
+            mean_q, self.mean, self.inverse = range_statistics(
+                self.extremes, self.s1, self.count, x.exponent, self.eps, self.reading
+            )
         return normalized(x, mean_q, scale_by_power(self.inverse, x.exponent), self.output)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
@@ -63,5 +67,7 @@ class RangeInteger(Operation):
         if self.frozen is not None:
             return (self.gradient.quantize(scale_by_power(self.inverse * g.astype(np.float32), gradient.exponent)),)
         sums = (self.s1, *_kernels.call("channel_dots", g, self.x.ints))
-        dx = range_grad(g, gradient.exponent, self.extremes, self.inverse, sums, self.count, self.x.exponent)
+        dx = range_grad(
+            g, gradient.exponent, self.extremes, self.inverse, sums, self.count, self.x.exponent, self.reading
+        )
         return (self.gradient.quantize(dx),)

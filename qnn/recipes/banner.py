@@ -12,7 +12,7 @@ from qnn.recipes.recipe import Recipe
 
 
 @checked
-def banner8(wide: int = 16) -> Recipe:
+def banner8(wide: int = 16, *, norm: str = "range") -> Recipe:
     """8-bit training with range batch norm and gradient bifurcation (Banner et al. 2018).
 
     Parameters
@@ -20,6 +20,8 @@ def banner8(wide: int = 16) -> Recipe:
     wide : int
         Bits of the gradients that make weight gradients, 8 to 16; the copies that make the gradients of inputs have 8,
         stochastically rounded.
+    norm : {"range", "range_paper"}
+        Range batch norm as in the authors' code, or by the formula of their paper (INT-14).
 
     Notes
     -----
@@ -33,11 +35,15 @@ def banner8(wide: int = 16) -> Recipe:
     """
     if not 8 <= wide <= 16:
         raise ValueError(f"got wide={wide}; allowed are 8 to 16 bits: the copy for weight gradients is the wider one")
+    if norm not in ("range", "range_paper"):
+        raise ValueError(f"got norm={norm!r}; allowed are 'range' (the code) and 'range_paper'")
+    parts = [f"wide={wide}"] if wide != 16 else []
+    parts += [f"norm={norm}"] if norm != "range" else []
     even = Rounding.NEAREST_EVEN
-    base = dfp(w_rounding=even, a_rounding=even, norm="range")
+    base = dfp(w_rounding=even, a_rounding=even, norm=norm)
     return replace(
         base,
-        name="banner8" if wide == 16 else f"banner8(wide={wide})",
+        name=f"banner8({', '.join(parts)})" if parts else "banner8",
         source="Banner, Hubara, Hoffer, Soudry, Scalable methods for 8-bit training of neural networks (2018)",
         gradient=Format(wide, even),
         split=Format(8, Rounding.STOCHASTIC),

@@ -28,6 +28,7 @@ def dfp(
     noise: str = "philox",
     noise_bits: int = 16,
     r_max: float = 0.0,
+    overflow: str = "real",
     last_bits: int | None = None,
     norm: str = "batch",
     strict: bool = True,
@@ -44,10 +45,13 @@ def dfp(
         Generator and random bits of stochastic rounding.
     r_max : float
         Overflow rate that the exponent rule tolerates.
+    overflow : {"real", "integer"}
+        Whether values between the largest integer and the next one fit, or count as overflow (EXP-1); "integer" takes
+        formats of up to 14 bits, and the time of three products for each.
     last_bits : int, optional
         Width of the last layer.
-    norm : {"batch", "range", "none"}
-        Normalisation of networks; "range" is Banner et al.'s.
+    norm : {"batch", "range", "range_paper", "none"}
+        Normalisation of networks; "range" is Banner et al.'s code, "range_paper" their formula (INT-14).
     strict : bool
         Refuse operations that leave integers.
 
@@ -66,14 +70,21 @@ def dfp(
     parts = [f"w={w}", f"a={a}", f"g={g}"]
     parts += [f"{k}_rounding={rules[k].name.lower()}" for k in "wag" if rules[k] != defaults[k]]
     options = {"noise": (noise, "philox"), "noise_bits": (noise_bits, 16), "r_max": (r_max, 0.0)}
+    options["overflow"] = (overflow, "real")
     options |= {"last_bits": (last_bits, None), "norm": (norm, "batch"), "strict": (strict, True)}
     parts += [f"{key}={value}" for key, (value, default) in options.items() if value != default]
     name = "dfp8" if parts == ["w=8", "a=8", "g=8"] else f"dfp({', '.join(parts)})"
-    if norm not in ("batch", "range", "none"):
-        raise ValueError(f"got norm={norm!r}; allowed are 'batch', 'range' (Banner et al.) and 'none'")
-    weight = Format(w, rules["w"], noise, noise_bits, r_max)
-    activation = Format(a, rules["a"], noise, noise_bits, r_max)
-    gradient = Format(g, rules["g"], noise, noise_bits, r_max)
+    if norm not in ("batch", "range", "range_paper", "none"):
+        raise ValueError(
+            f"got norm={norm!r}; allowed are 'batch', 'range' (Banner et al.'s code), 'range_paper' and 'none'"
+        )
+
+    def made(bits: int, role: str) -> Format:
+        return Format(bits, rules[role], noise, noise_bits, r_max, overflow=overflow)
+
+    weight, activation, gradient = made(w, "w"), made(a, "a"), made(g, "g")
+    if last_bits is not None and 2 <= last_bits <= 16:
+        made(last_bits, "w")  # refuses a width that these overflows cannot be counted for
     return Recipe(
         name,
         input=activation,

@@ -97,8 +97,8 @@ def niti(
     ----------
     mu : int
         Bits of the largest weight step, 1 to 7; what NITI has instead of a learning rate.
-    a_rounding : Rounding or name
-        Of activations and errors.
+    a_rounding : Rounding or name, or "psr"
+        Of activations and errors; "psr" is pseudo-stochastic.
     g_rounding : {"psr", "stochastic"}
         Of weight gradients: pseudo-stochastic, or true stochastic rounding.
     noise : {"philox", "lfsr16"}
@@ -109,17 +109,23 @@ def niti(
     Readings, each with its clause: activations and errors are shifted by the bit length of the batch's largest
     accumulator (INT-1), so that a largest value of exactly 128 is shifted too; the authors' code lets it wrap to -128.
     Their RoundShift ``x // 2**k`` ran where ``//`` truncates, so ties go away from zero (INT-3); "nearest_up" is the
-    other reading. mu drops at 1/2 and 3/4 of the training (INT-5). No biases, no batch normalisation.
+    other reading, and "psr" their code of 2020 (INT-4). mu drops at 1/2 and 3/4 of the training (INT-5). No biases, no
+    batch normalisation.
 
     Source: Wang et al., NITI, and its code. Bit-exactness: clauses INT-1 to INT-8.
     """
-    rounding = Rounding.parse(a_rounding)
+    pseudo = a_rounding == "psr"
+    try:
+        rounding = Rounding.parse(Rounding.NEAREST_AWAY if pseudo else a_rounding)
+    except ValueError as error:
+        raise ValueError(f"{error}, or 'psr'") from None
     update = NitiUpdate(mu, g_rounding)
     parts = [f"mu={mu}"] if mu != 5 else []
-    parts += [f"a_rounding={rounding.name.lower()}"] if rounding != Rounding.NEAREST_AWAY else []
+    if pseudo or rounding != Rounding.NEAREST_AWAY:
+        parts.append(f"a_rounding={'psr' if pseudo else rounding.name.lower()}")
     parts += [f"g_rounding={g_rounding}"] if g_rounding != "psr" else []
     parts += [f"noise={noise}"] if noise != "philox" else []
-    data = BatchFormat(8, rounding, noise)
+    data = BatchFormat(8, rounding, noise, pseudo=pseudo)
     weight = Format(8, Rounding.NEAREST_EVEN, noise)
     return Recipe(
         f"niti({', '.join(parts)})" if parts else "niti",

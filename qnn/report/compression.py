@@ -90,7 +90,7 @@ def prune(model: Module, share: float) -> None:
     """Set the smallest master weights of each layer with weights to 0, which then is their level, and keep them there.
 
     Training may go on: optimisers leave pruned weights at 0 (clause UPD-5) until the model is pruned anew; a share of 0
-    lets all of them train. Checkpoints do not hold what is pruned.
+    lets all of them train. Checkpoints hold what is pruned (DIG-5), and digests see it from the next step on (DIG-4).
 
     Parameters
     ----------

@@ -189,7 +189,7 @@ def _traces(view: RunView, folder: RunFolder, restored: Restored | None) -> None
             bits=bits,
         )
         if site is not None:
-            trace.rounding, trace.stream = site.rounding.name, site.stream
+            trace.rounding, trace.stream = site.format.rule_name, site.stream
         view.sites.append(trace)
     _label(view.sites, kinds)
 

@@ -1,9 +1,9 @@
 """Checkpoints: one safetensors file with everything a run needs to go on, replaced atomically, refused when changed.
 
-The file is plain safetensors (any reader opens it): tensors named ``model.*``, ``criterion.*`` and ``optimizer.*``,
-and in its metadata one JSON text under the key ``qnn`` with the position of the run, its identity, the value of the
-digest chain, and a sha256 over all of that and all tensors. No pickle anywhere. ``checkpoint.safetensors`` is the
-newest, ``previous.safetensors`` the one before.
+The file is plain safetensors (any reader opens it): tensors named ``model.*``, with ``model.<parameter>.kept`` where
+weights are pruned, ``criterion.*`` and ``optimizer.*``, and in its metadata one JSON text under the key ``qnn`` with
+the position of the run, its identity, the value of the digest chain, and a sha256 over all of that and all tensors. No
+pickle anywhere. ``checkpoint.safetensors`` is the newest, ``previous.safetensors`` the one before.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from qnn.training.chain import hash_arrays
 from qnn.training.files import write_atomically, write_failed
 
 FORMAT = 1
+PRUNED_FORMAT = 2
+"""Of files in which weights are pruned: an older version, which knows no masks, then says that it is another format."""
 CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS = "previous.safetensors"
 Arrays = dict[str, NDArray[Any]]
@@ -96,7 +98,7 @@ def save(path: Path, checkpoint: Checkpoint, *, keep_previous: bool = True) -> N
 
     tensors = {name: np.asarray(array, order="C") for name, array in checkpoint.tensors.items()}
     content: dict[str, Any] = {
-        "format": FORMAT,
+        "format": PRUNED_FORMAT if any(map(_is_mask, tensors)) else FORMAT,
         "identity": vars(checkpoint.identity),
         "state": checkpoint.state,
     }
@@ -130,10 +132,10 @@ def load(path: Path, expect: Identity | None = None) -> Checkpoint:
         belongs to something else than `expect`.
     """
     tensors, content = _read(path)
-    if content["format"] != FORMAT:
+    if content["format"] not in (FORMAT, PRUNED_FORMAT):
         raise CheckpointError(
-            f"got {path} in checkpoint format {content['format']!r}; this version of qnn ({__version__}) reads format "
-            f"{FORMAT}; use the version that wrote it"
+            f"got {path} in checkpoint format {content['format']!r}; this version of qnn ({__version__}) reads formats "
+            f"{FORMAT} and {PRUNED_FORMAT}; use the version that wrote it"
         )
     checkpoint = _parse(path, tensors, content)
     if content.get("sha256") != _checksum({key: content[key] for key in ("format", "identity", "state")}, tensors):
@@ -144,6 +146,11 @@ def load(path: Path, expect: Identity | None = None) -> Checkpoint:
     if expect is not None:
         _check_identity(path, checkpoint.identity, expect)
     return checkpoint
+
+
+def _is_mask(name: str) -> bool:
+    """Whether a tensor says what is not pruned of a parameter."""
+    return name.startswith("model.") and name.endswith(".kept")
 
 
 def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:

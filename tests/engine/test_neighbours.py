@@ -18,6 +18,7 @@ import qnn
 from qnn import DFP, data, models, nn, recipes
 from qnn.batch_quantizer import BatchFormat, BatchQuantizer
 from qnn.errors import CheckpointError, ConfigError
+from qnn.numerics import Target, pseudo_stochastic
 from qnn.operation import ExactSum
 from qnn.ops.range_norm import RangeInteger
 from qnn.quantizer import Format
@@ -29,11 +30,16 @@ DIGITS = data.load("digits", split="train")
 NAMES = [
     "niti",
     "niti(mu=4, a_rounding=nearest_up, g_rounding=stochastic, noise=lfsr16)",
+    "niti(a_rounding=psr)",
     "wage",
     "wage(w=3, a=7, g=6, e=5, noise=lfsr16)",
     "banner8",
     "banner8(wide=12)",
+    "banner8(norm=range_paper)",
+    "banner8(wide=12, norm=range_paper)",
     "dfp(w=8, a=8, g=8, norm=range)",
+    "dfp(w=8, a=8, g=8, norm=range_paper)",
+    "dfp(w=8, a=8, g=8, overflow=integer)",
 ]
 
 
@@ -73,7 +79,7 @@ def no_float_arrays() -> Iterator[list[str]]:
 
 
 @pytest.mark.clause("INT-18")
-@pytest.mark.parametrize("recipe", ["niti", "niti(g_rounding=stochastic)"])
+@pytest.mark.parametrize("recipe", ["niti", "niti(g_rounding=stochastic)", "niti(a_rounding=psr)"])
 @pytest.mark.parametrize("path", qnn.available_kernels())
 def test_a_step_of_niti_makes_no_float_array(recipe: str, path: str) -> None:
     net, loss, run = build(recipe)
@@ -112,6 +118,11 @@ def test_names_come_back(name: str) -> None:
     [
         ("niti(mu=8)", "1 to 7"),
         ("niti(g_rounding=floor)", "psr"),
+        ("niti(a_rounding=pseudo)", "'psr'"),
+        ("banner8(norm=batch)", "range_paper"),
+        ("dfp(overflow=half)", "'real' and 'integer'"),
+        ("dfp(w=15, overflow=integer)", "2 to 14"),
+        ("dfp(last_bits=16, overflow=integer)", "2 to 14"),
         ("wage(w=1)", "2 to 8"),
         ("banner8(wide=7)", "8 to 16"),
         ("dfp(norm=layer)", "range"),
@@ -209,6 +220,35 @@ def test_weights_see_the_wider_gradient(kind: str) -> None:
     np.testing.assert_array_equal(x.grad.ints.ravel(), np.rint(exact / 2.0**step))
 
 
+@pytest.mark.clause("LAY-4")
+@pytest.mark.parametrize("name", ["niti", "dfp8"])
+def test_a_net_with_dropout_per_feature_trains_in_integers_and_is_frozen_without_it(name: str) -> None:
+    recipe = recipes.parse(name)
+    net = nn.Sequential(
+        nn.ImageInput(DIGITS.mean, DIGITS.std, recipe),
+        nn.Flatten(recipe),
+        nn.Linear(64, 128, recipe=recipe),
+        nn.Relu(recipe),
+        nn.Dropout(0.5, recipe, per="feature"),
+        nn.Linear(128, 10, recipe=recipe),
+    )
+    loss = nn.criterion(recipe)
+    run = nn.prepare(net, loss, seed=2)
+    moves = recipe.update is not None
+    optimizer = qnn.optim.RecipeUpdate(run.named_parameters()) if moves else qnn.optim.SGD(run.named_parameters())
+    for _ in range(40):
+        loss(net(DIGITS.images[:128]), DIGITS.labels[:128]).backward()
+        optimizer.step(0.1)
+        optimizer.zero_grad()
+        run.advance()
+    assert loss.last is not None
+    assert loss.last.correct > 60  # of 128, with half of the features at 0; by chance 13
+    net.eval()
+    with qnn.no_grad():
+        want = net(DIGITS.images[:64]).numpy()
+    np.testing.assert_array_equal(qnn.inference.freeze(net, DIGITS.images[:1])(DIGITS.images[:64]), want)
+
+
 def sites_of(layer: nn.Module) -> list[str]:
     return [name for name, _ in layer.named_sites()]
 
@@ -255,7 +295,54 @@ def test_integer_weights_are_state() -> None:
     assert (summary.parameters, summary.parameter_bytes) == (weights, weights)
 
 
-@pytest.mark.parametrize("name", ["niti", "wage", "banner8"])
+@pytest.mark.clause("INT-4")
+@pytest.mark.parametrize("path", qnn.available_kernels())
+def test_a_pseudo_stochastic_site_rounds_every_exact_integer_by_its_lower_bits(path: str) -> None:
+    site = recipes.niti(a_rounding="psr").site("activation")
+    assert "PSEUDO_STOCHASTIC" in str(site.format)
+    acc = np.random.default_rng(1).integers(-40_000, 40_000, (5, 7)).astype(np.int32)
+    acc[0, 0] = -40_000
+    want = np.clip(pseudo_stochastic(acc, 9), -127, 127)
+
+    def refuse(target: Target) -> Any:
+        raise AssertionError("the fused kernel knows no pseudo-stochastic rounding")
+
+    with qnn.use_kernels(path):
+        assert site.requantize(acc, -14).exponent == -5
+        np.testing.assert_array_equal(site.requantize(acc, -14).ints, want)
+        for training in (True, False):
+            site.training = training
+            np.testing.assert_array_equal(site.product(acc.shape, refuse, lambda: acc, -14).ints, want)
+        site.training = True
+        parts = [DFP(np.array([100, -100, 77, -128], np.int8), -3), DFP(np.array([90, -100, 3, -128], np.int8), -5)]
+        total = 4 * parts[0].ints.astype(np.int64) + parts[1].ints
+        got = site.add(parts)
+        assert got.exponent == -2
+        np.testing.assert_array_equal(got.ints, pseudo_stochastic(total, 3))
+        mean = site.requantize(np.array([40_000, -39_999], np.int32), 0, divisor=12)
+        assert (mean.exponent, mean.ints.tolist()) == (5, pseudo_stochastic(np.array([13_333, -13_333]), 7).tolist())
+        real = site.quantize(np.array([1.5, -0.25, 2.5 / 64], np.float32))  # no lower bits: ties go away from zero
+        assert (real.exponent, real.ints.tolist()) == (-6, [96, -16, 3])
+
+
+def test_what_a_pseudo_stochastic_net_gives_when_frozen_is_what_it_gives() -> None:
+    net, loss, run = build("niti(a_rounding=psr)")
+    optimizer = qnn.optim.RecipeUpdate(run.named_parameters())
+    for _ in range(10):
+        loss(net(DIGITS.images[:64]), DIGITS.labels[:64]).backward()
+        optimizer.step(0.0)
+        optimizer.zero_grad()
+        run.advance()
+    plain, _, _ = build("niti")
+    plain.load_state_dict(net.state_dict())
+    net.eval(), plain.eval()
+    with qnn.no_grad():
+        want, other = net(DIGITS.images[64:]).numpy(), plain(DIGITS.images[64:]).numpy()
+    np.testing.assert_array_equal(qnn.inference.freeze(net, DIGITS.images[:1])(DIGITS.images[64:]), want)
+    assert (want != other).any(), "the rounding shows"
+
+
+@pytest.mark.parametrize("name", ["niti", "wage", "banner8", "banner8(norm=range_paper)"])
 def test_frozen_networks_have_the_same_bits(name: str) -> None:
     net, loss, _ = build(name)
     for _ in range(2):
@@ -308,5 +395,10 @@ def test_range_norm_normalises_and_evaluates_with_running_values() -> None:
     evaluated.backward(DFP(np.ones((512, 2), np.int8), -4))
     assert isinstance(x.grad, DFP)
     assert len({tuple(row) for row in x.grad.ints.tolist()}) <= 4  # a constant times 1, rounded by noise
-    frozen = RangeInteger(1e-5, 16, recipe.site("activation"), recipe.site("gradient"), None)
+    paper = nn.RangeNormalize(2, recipe=recipe, reading="paper")
+    halved = paper(x).numpy()
+    assert 0.4 < halved.std(axis=0).min() <= halved.std(axis=0).max() < 0.7  # C(n) times the range is two deviations
+    with pytest.raises(ValueError, match="code, paper"):
+        nn.RangeNormalize(2, recipe=recipe, reading="book")
+    frozen = RangeInteger(1e-5, "code", recipe.site("activation"), recipe.site("gradient"), None)
     assert frozen.forward(x.data).shape == (512, 2)

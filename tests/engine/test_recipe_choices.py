@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import qnn
 from qnn import DFP, nn
+from qnn.batch_quantizer import BatchFormat
 from qnn.numerics import clip, sign
 from qnn.operation import no_grad
 from qnn.ops.extend import apply
@@ -50,6 +51,35 @@ def test_a_fixed_exponent_never_moves() -> None:
     with pytest.raises(ValueError, match="exponent"):
         Format(4, exponent=64)
     assert str(Format(2, exponent=0)) == "int2·2^0 NEAREST_DOWN"
+
+
+def test_a_format_names_its_generator_once() -> None:
+    noise = [(kind, bits) for kind in ("philox", "lfsr16") for bits in (16, 9)]
+    words = [str(Format(8, "stochastic", kind, bits)).split("/")[1] for kind, bits in noise]
+    assert words == ["philox16", "philox9", "lfsr16", "lfsr16 of 9 bits"]
+    assert str(Format(8, "floor", "lfsr16")) == "int8 FLOOR"
+    assert str(Format(8, "floor", overflow="integer")) == "int8 FLOOR, overflow of integers"
+
+
+@pytest.mark.clause("EXP-1")
+@pytest.mark.parametrize("path", qnn.available_kernels())
+def test_a_site_that_counts_the_overflow_of_integers(path: str) -> None:
+    with qnn.use_kernels(path):
+        site = Quantizer("activation", Format(8, exponent=None, overflow="integer"))
+        for role_sees, exponent in ((np.float32(127), 0), (np.float32(127.25), 0), (np.float32(3), 1)):
+            assert site.quantize(np.array([role_sees], np.float32)).exponent == exponent
+            site.advance()
+        assert site.exponent == 0
+        sums = np.array([127 * 4, 127 * 4 + 1, -128 * 4, -128 * 4 - 1, 63 * 4 + 2, 63 * 4 + 3], np.int32)
+        site.requantize(sums, -2)
+        site.advance()
+        assert site.counts is not None
+        assert (site.counts.overflow, site.counts.overflow_double) == (2, 5)
+        assert site.exponent == 1
+        site.training = False
+        site.requantize(sums, -2)
+    with pytest.raises(ValueError, match="no count moves"):
+        BatchFormat(8, overflow="integer")
 
 
 @pytest.mark.clause("UPD-3")

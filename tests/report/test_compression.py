@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import struct
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 import qnn
 from qnn import nn
+from qnn.errors import CheckpointError
 from qnn.numerics import keep
 from qnn.report.compression import INDEX_BITS, _size, huffman_lengths, layer_sizes, moments, prune, total
 
@@ -127,6 +131,60 @@ def test_pruned_weights_stay_at_0_while_the_others_train(recipe: str, optimizer:
     prune(trainer.model, 0.0)
     next(steps)
     assert any(np.asarray(layer.weight.data)[old == 0].any() for layer, old in zip(layers, before, strict=True))
+
+
+@pytest.mark.clause("DIG-4")
+@pytest.mark.clause("DIG-5")
+@pytest.mark.parametrize("recipe", ["nbq", "dfp8"])
+def test_what_is_pruned_stays_so_after_a_checkpoint(recipe: str, tmp_path: Path) -> None:
+    from qnn.report.restore import restore
+    from qnn.training import TrainConfig, checkpoint
+    from qnn.training.trainer import Trainer
+
+    data = qnn.data.load("digits", split="train")
+    made = TrainConfig(recipe=recipe, train_limit=32, batch_size=16, epochs=3, lr=0.01)
+    path = tmp_path / checkpoint.CHECKPOINT
+
+    def steps(trainer: Trainer, count: int) -> list[bytes]:
+        return [record.digest for record in itertools.islice(trainer.steps(), count)]
+
+    whole, plain = Trainer(made, data), Trainer(made, data)
+    steps(whole, 1), steps(plain, 1)
+    checkpoint.save(path, whole.checkpoint())
+    assert checkpoint.load(path).tensors.keys() == plain.checkpoint().tensors.keys()
+    assert header(path)["format"] == 1, "files of runs that are not pruned stay as they were"
+    prune(whole.model, 0.75)
+    steps(whole, 1)
+    checkpoint.save(path, whole.checkpoint())
+    assert header(path)["format"] == 2
+    resumed = Trainer(made, data)
+    resumed.restore(checkpoint.load(path, resumed.identity()))
+    rest = steps(whole, 3)
+    assert rest == steps(resumed, 3) != steps(plain, 4)[1:]
+    for trainer in (whole, resumed):
+        for layer in (m for m in trainer.model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))):
+            assert not np.asarray(layer.weight.data)[~layer.weight.kept].any()
+    opened = restore(tmp_path).model  # of the file that was saved, three steps ago
+    masks = [(p.kept, q.kept) for p, q in zip(opened.parameters(), whole.model.parameters(), strict=True)]
+    assert [a is None for a, _ in masks] == [b is None for _, b in masks]
+    assert all(np.array_equal(a, b) for a, b in masks if a is not None)
+    free = whole.model.state_dict()
+    whole.model.load_state_dict(plain.model.state_dict())
+    assert all(parameter.kept is None for parameter in whole.model.parameters()), "what a state does not prune trains"
+    key = next(name for name in free if name.endswith(".kept"))
+    for wrong in (free[key].astype(np.int8), free[key][:1]):
+        with pytest.raises(CheckpointError, match="kept"):
+            whole.model.load_state_dict({**free, key: wrong})
+    with pytest.raises(CheckpointError, match="does not know"):
+        whole.model.load_state_dict({**free, "net.kept": free[key]})
+    nn.transfer(free, plain.model)
+    assert all(parameter.kept is None for parameter in plain.model.parameters())
+
+
+def header(path: Path) -> Any:
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    return json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["qnn"])
 
 
 @given(hnp.arrays(np.float32, st.integers(0, 20), elements=st.floats(-2, 2, width=32)), st.data())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import generators as gen
@@ -19,6 +20,7 @@ from qnn.numerics import (
     Target,
     first_exponent_float,
     first_exponent_int,
+    integer_overflow,
     next_exponent,
     quantize,
     requantize,
@@ -49,6 +51,39 @@ def test_the_interval_is_half_open(bits: int) -> None:
         assert counts.overflow == overflow
         _, counts = quantize(np.array([value / 2], dtype=np.float32), Target(0, bits))
         assert (counts.overflow, counts.overflow_double) == (0, overflow)
+
+
+def outside(values: list[Fraction], bits: int) -> tuple[int, int]:
+    """Values, and doubles, beyond the range of the integers."""
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    return sum(not low <= v <= high for v in values), sum(not low <= 2 * v <= high for v in values)
+
+
+@pytest.mark.clause("EXP-1")
+@given(gen.reals(), st.integers(2, 14), st.one_of(gen.exponents, st.integers(-6, 6)))
+def test_overflow_of_the_integers_of_reals(x: np.ndarray, bits: int, exponent: int) -> None:
+    _, counts = quantize(x, Target(exponent, bits))
+    got = integer_overflow(counts, exponent, bits, lambda target: quantize(x, target))
+    overflow, double = outside([Fraction(float(v)) / Fraction(2) ** exponent for v in x], bits)
+    if exponent == EXP_MIN:
+        double = counts.overflow_double
+    assert got == replace(counts, overflow=overflow, overflow_double=double)
+    assert got.overflow >= counts.overflow
+
+
+@pytest.mark.clause("EXP-1")
+@given(gen.accumulators(), st.integers(2, 14), st.integers(-9, 20), gen.divisors)
+def test_overflow_of_the_integers_of_sums(acc: np.ndarray, bits: int, shift: int, divisor: int) -> None:
+    _, counts = requantize(acc, -shift, Target(0, bits), divisor)
+    got = integer_overflow(counts, 0, bits, lambda target: requantize(acc, -shift, target, divisor))
+    overflow, double = outside([Fraction(int(v), divisor) / Fraction(2) ** shift for v in acc], bits)
+    assert got == replace(counts, overflow=overflow, overflow_double=double)
+
+
+@pytest.mark.clause("EXP-1")
+def test_overflow_of_integers_is_for_formats_that_leave_room() -> None:
+    with pytest.raises(ValueError, match="2 to 14"):
+        integer_overflow(Counts(), 0, 15, lambda target: quantize(np.zeros(1, np.float32), target))
 
 
 @pytest.mark.clause("EXP-1")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qnn.numerics import (
+    Counts,
     Target,
     batch_exponent,
     first_weights,
@@ -19,6 +20,7 @@ from qnn.numerics import (
     integer_update,
     log2_fixed,
     mu_at,
+    pseudo_requantize,
     pseudo_stochastic,
     requantize,
     round_ratio,
@@ -111,6 +113,36 @@ def test_pseudo_stochastic_is_odd_and_off_by_less_than_one(acc: Ints, k: int) ->
     for x, y in zip(acc.tolist(), got.tolist(), strict=True):
         assert abs(y * 2**k - x) < 2**k
         assert y == slow_psr(x, k)
+
+
+@pytest.mark.clause("INT-4")
+@given(
+    acc=accumulators(),
+    shift=st.integers(-20, 80),
+    bits=st.sampled_from([2, 8, 16]),
+    halvings=st.integers(0, 3),
+    odd=st.sampled_from([1, 3, 7, 49]),
+    bias=st.sampled_from([None, 0, -5, 2**40]),
+)
+def test_pseudo_stochastic_requantising(
+    acc: Ints, shift: int, bits: int, halvings: int, odd: int, bias: int | None
+) -> None:
+    target, divisor = Target(-3, bits), odd << halvings
+    added = None if bias is None else np.full(acc.shape[-1:], bias, np.int64)
+    ints, counts = pseudo_requantize(acc, -3 - shift, target, divisor, added)
+    top, k = 1 << (bits - 1), shift + halvings
+    values = [int(x) + (bias or 0) for x in acc.tolist()]
+    whole = [abs(v) // odd * ((v > 0) - (v < 0)) for v in values]
+    want = [slow_psr(v, k) if k >= 0 else v << -k for v in whole]
+    assert ints.tolist() == [min(max(v, -top), top - 1) for v in want]
+    exact = [Fraction(v, divisor) / Fraction(2) ** shift for v in values]
+    assert counts == Counts(
+        total=len(values),
+        nonzero=sum(v != 0 for v in values),
+        overflow=sum(not -top <= v < top for v in exact),
+        overflow_double=sum(not -top <= 2 * v < top for v in exact),
+        saturated=sum(not -top <= v < top for v in want),
+    )
 
 
 @pytest.mark.clause("INT-5")

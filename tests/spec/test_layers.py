@@ -19,6 +19,7 @@ from qnn.numerics import (
     dropout,
     dropout_kept,
     dropout_mask,
+    dropout_shift,
     hardtanh,
     hardtanh_grad,
     hardtanh_limits,
@@ -110,6 +111,66 @@ def test_mask_is_addressed_and_the_ratio_exact(seed: int, step: int, first: int,
     for q, keep, y in zip(x.tolist(), whole, ints, strict=True):
         exact = Fraction(q * 65536, kept) * Fraction(2) ** -1 if keep else Fraction(0)
         assert y == max(-128, min(127, exact.numerator // exact.denominator))
+
+
+@pytest.mark.clause("LAY-4")
+def test_factors_that_are_powers_of_two() -> None:
+    for kept in range(1, 65537):
+        shift = dropout_shift(kept)
+        assert (shift is not None) == (65536 % kept == 0 and Fraction(65536, kept).numerator.bit_count() == 1)
+        assert shift is None or kept << shift == 65536
+    assert dropout_shift(0) is None
+
+
+@pytest.mark.clause("LAY-4")
+@pytest.mark.parametrize("p", [0.5, 0.75, 0.25])
+@pytest.mark.parametrize("recipe", ["niti", "dfp8", "dfp(g=12)"])
+def test_dropout_per_feature(recipe: str, p: float) -> None:
+    chosen = recipes.parse(recipe)
+    layer = nn.Dropout(p, chosen, per="feature")
+    run = nn.prepare(layer, seed=3)
+    kept, shift = dropout_kept(p), dropout_shift(dropout_kept(p))
+    rng = np.random.default_rng(1)
+    x = DFP(rng.integers(-127, 128, (6, 4, 4, 40)).astype(np.int8), -5)
+    width = chosen.gradient.bits if chosen.gradient else 8
+    g = DFP(rng.integers(-127, 128, x.shape).astype(np.int8 if width == 8 else np.int16), -9, width)
+    masks = []
+    for step in range(3):
+        mask = dropout_mask(3, layer.stream or 0, step, 0, (40,), kept)
+        masks.append(mask.tolist())
+        for part in (slice(None), slice(2)):  # any part of a batch gets the mask of the step
+            tensor = Tensor(DFP(x.ints[part], -5), requires_grad=True)
+            out = layer(tensor)
+            out.backward(DFP(g.ints[part], -9, width))
+            if shift is not None:  # nothing is rounded
+                assert (out.data.exponent, tensor.grad.exponent) == (-5 + shift, -9 + shift)
+                assert np.array_equal(out.data.ints, x.ints[part] * mask)
+                assert np.array_equal(tensor.grad.ints, g.ints[part] * mask)
+            else:
+                for got in (out.data, tensor.grad):
+                    assert not got.ints[..., ~mask].any()
+                exact = x.ints[part] * mask * (65536 / kept) * 2.0 ** (-5 - out.data.exponent)
+                assert np.abs(out.data.ints - exact).max() <= 0.5
+        run.advance()
+    assert masks[0] != masks[1] != masks[2]
+    layer.eval()
+    assert layer(Tensor(x)).data is x
+    sites = [name for name, _ in layer.named_sites()]
+    assert sites == ["gradient_sum"] + (["activation", "gradient"] if shift is None else [])
+
+
+@pytest.mark.clause("LAY-4")
+def test_dropout_per_feature_in_float32_and_wrong_names() -> None:
+    layer = nn.Dropout(0.5, per="feature")
+    nn.prepare(layer, seed=3)
+    x = Tensor(np.ones((5, 7), np.float32), requires_grad=True)
+    out = layer(x)
+    mask = dropout_mask(3, layer.stream or 0, 0, 0, (7,), 32768)
+    assert np.array_equal(out.data, np.broadcast_to(np.float32(2) * mask, (5, 7)))
+    out.backward(np.ones((5, 7), np.float32))
+    assert np.array_equal(x.grad, out.data)
+    with pytest.raises(ValueError, match="'element' and 'feature'"):
+        nn.Dropout(0.5, per="sample")
 
 
 @pytest.mark.clause("LAY-5")

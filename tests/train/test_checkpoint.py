@@ -157,9 +157,9 @@ def test_checkpoint_of_another_run_is_refused(tmp_path: Path, other: Identity, w
 def test_other_format_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / checkpoint.CHECKPOINT
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "FORMAT", 2)
+        patch.setattr(checkpoint, "FORMAT", 3)
         checkpoint.save(path, example())
-    with pytest.raises(CheckpointError, match="format 2; this version"):
+    with pytest.raises(CheckpointError, match="format 3; this version"):
         checkpoint.load(path)
 
 

@@ -12,6 +12,7 @@ import pytest
 import qnn
 from qnn import data, training
 from qnn.errors import ConfigError
+from qnn.report.restore import restore
 from qnn.training.config import TrainConfig
 from qnn.training.digest import replay
 from qnn.training.evaluation import evaluate
@@ -24,6 +25,9 @@ SHORT: dict[str, dict[str, Any]] = {
     "wage": WAGE,
     "banner8": {"recipe": "banner8"},
     "range": {"recipe": "dfp(norm=range)"},
+    "niti of 2020": {"recipe": "niti(a_rounding=psr)"},
+    "range of the paper": {"recipe": "banner8(norm=range_paper)"},
+    "overflow of integers": {"recipe": "dfp(overflow=integer)"},
 }
 
 
@@ -87,6 +91,22 @@ def test_a_run_of_niti_is_saved_replayed_and_restored(tmp_path: Path) -> None:
     assert named["net.layers.1.weight"].dtype == np.int8
     assert named["net.layers.1.weight.exponent"].shape == (1,)
     assert other.parameter_count == sum(p.size for _, p in other.parameters)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    ["niti(a_rounding=psr)", "banner8(norm=range_paper)", "dfp(w=8, a=8, g=8, overflow=integer, norm=range_paper)"],
+)
+def test_other_readings_are_replayed_and_frozen(recipe: str, tmp_path: Path) -> None:
+    config = TrainConfig(recipe=recipe, train_limit=96, batch_size=16, epochs=2, out=str(tmp_path / "run"))
+    result = training.train(config)
+    assert replay(result.run_dir).same
+    opened = restore(result.run_dir)
+    assert opened.identity.recipe == recipe
+    images = data.load("digits", split="test").images
+    with qnn.no_grad():
+        want = opened.model(images).numpy()
+    np.testing.assert_array_equal(qnn.inference.freeze(opened.model, images[:1])(images), want)
 
 
 @pytest.mark.parametrize(
