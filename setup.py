@@ -90,6 +90,7 @@ ELEMENTWISE = (
     "qnn_requantize.c",
     "qnn_quantize.c",
     "qnn_quantize_avx2.c",
+    "qnn_quantize_avx512.c",
     "qnn_normalize.c",
     "qnn_normalize_avx2.c",
     "qnn_normalize_avx512.c",

@@ -253,7 +253,16 @@ def _is_small(x: object) -> bool:
     return isinstance(x, np.ndarray) and x.dtype in (np.int8, np.int16)
 
 
-WITH_AVX512 = ("requantize", "add_requantize", "prepare_add", "noise_u16", "normalize", "normalize_grad", "scale")
+WITH_AVX512 = (
+    "quantize",
+    "requantize",
+    "add_requantize",
+    "prepare_add",
+    "noise_u16",
+    "normalize",
+    "normalize_grad",
+    "scale",
+)
 """Operations whose form for AVX-512 is clearly faster than that for AVX2; the others fall through to it."""
 
 TABLES = ("look_up",)

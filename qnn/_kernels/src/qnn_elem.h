@@ -44,13 +44,15 @@ void qnn_scale_part_avx512(const int8_t *x, const int16_t *factor, const int16_t
 void qnn_add_part_avx512(const int8_t *x, int shift_x, const int8_t *y, int shift_y, int64_t index, int64_t m,
                          const qnn_target *t, int8_t *out, qnn_counts *counts);
 
-/* --- qnn_quantize.c, _avx2.c: exponent_shift is the target's exponent, -64 to 63; each returns 0, or not 0 if a value
+/* --- qnn_quantize.c, _avx2.c, _avx512.c: exponent_shift is the target's exponent, -64 to 63; each returns 0, or not 0 if a value
    is NaN or infinite (then the results mean nothing) --- */
 int64_t qnn_quantize_tensor(const float *x, int64_t n, const qnn_target *t, qnn_how how, void *out, qnn_counts *counts);
 int64_t qnn_quantize_chunk(const float *x, int64_t index, int64_t n, const qnn_target *t, void *out,
                            qnn_counts *counts);
 int64_t qnn_quantize_chunk_avx2(const float *x, int64_t index, int64_t n, const qnn_target *t, void *out,
                                 qnn_counts *counts);
+int64_t qnn_quantize_chunk_avx512(const float *x, int64_t index, int64_t n, const qnn_target *t, void *out,
+                                  qnn_counts *counts);
 
 /* --- qnn_normalize.c --- */
 /* (x - mean) * k, x [rows, cols] of int8 or int16. */

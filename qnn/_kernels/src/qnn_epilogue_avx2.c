@@ -191,11 +191,12 @@ QNN_AVX2 static int narrowed(const int64_t *acc, int64_t m, int32_t *out)
 QNN_AVX2 static void requantize_chunk(const int32_t *acc, int64_t index, int64_t m, const qnn_plan *p,
                                       const constants *k, int rounding, void *out, qnn_lane_counts *c)
 {
-    uint16_t noise[CHUNK];
+    uint16_t scratch[CHUNK];
+    const uint16_t *noise = scratch;
     int bytes = qnn_target_bytes(p->target);
     int64_t whole = m / STEP * STEP, rest = m - whole;
     if (rounding == QNN_STOCHASTIC)
-        qnn_noise_words_avx2(p->target, index, m, noise);
+        noise = qnn_noise_at(p->target, index, m, qnn_noise_words_avx2, scratch);
     if (whole)
         steps_by_rule(acc, noise, whole, k, rounding, bytes, out, c);
     if (rest) {

@@ -11,7 +11,7 @@
 
 #if QNN_HAS_LANES512
 
-enum { CHUNK = 1024, STEP = QNN_STEP512 };
+enum { STEP = QNN_STEP512 };
 
 typedef struct {
     __m512i most, addend;
@@ -50,15 +50,18 @@ QNN_AVX512_INLINE void step(const int32_t *acc, const uint16_t *noise, const int
 QNN_AVX512_INLINE void steps(const int32_t *acc, int64_t index, int64_t n, const int stochastic, const qnn_target *t,
                              const constants *k, qnn_counts512 *c, int8_t *out)
 {
-    uint16_t noise[CHUNK];
-    int64_t m;
-    for (int64_t at = 0; at < n; at += m) {
+    uint16_t scratch[QNN_CHUNK512];
+    const uint16_t *noise = scratch;
+    const int64_t chunk = qnn_chunk512(t);
+    for (int64_t at = 0, m; at < n; at += m) {
         int64_t i = 0;
-        m = n - at < CHUNK ? n - at : CHUNK;
+        m = n - at < chunk ? n - at : chunk;
         if (stochastic)
-            qnn_noise_words_avx512(t, index + at, m, noise);
-        for (; i + STEP <= m; i += STEP)
+            noise = qnn_noise_at(t, index + at, m, qnn_noise_words_avx512, scratch);
+        for (; i + STEP <= m; i += STEP) {
+            qnn_fetch_ahead512(acc + at + i);
             step(acc + at + i, noise + i, stochastic, k, c, out + at + i);
+        }
         if (i < m) {
             int32_t last[STEP] = {0};
             uint16_t words[STEP] = {0};

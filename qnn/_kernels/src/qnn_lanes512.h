@@ -13,7 +13,7 @@
 #if QNN_HAS_LANES512
 #include <immintrin.h>
 
-enum { QNN_STEP512 = 64, QNN_MOST_BITS512 = 8 };
+enum { QNN_STEP512 = 64, QNN_MOST_BITS512 = 8, QNN_CHUNK512 = 512, QNN_AHEAD512 = 8192 /* bytes */ };
 
 typedef struct {
     int64_t zero, overflow, overflow_double, clipped;
@@ -54,6 +54,18 @@ static inline int qnn_adds_and_shifts(const qnn_plan *p, int most_shift)
     if (p->target->bits > QNN_MOST_BITS512 || p->divisor != 1 || p->shift < 0 || p->shift > most_shift)
         return 0;
     return p->rounding == QNN_STOCHASTIC ? p->shift <= 16 : qnn_constant_addend(p->rounding, p->shift) >= 0;
+}
+
+/* How many words of noise are made at a time, one round of qnn_noise_avx512.c. So few, since a processor has few fetches
+   under way at once: those of one chunk's steps should come back while the next chunk's noise is made. */
+static inline int64_t qnn_chunk512(const qnn_target *t) { return t->noise_bits > 8 ? QNN_CHUNK512 / 2 : QNN_CHUNK512; }
+
+/* Fetches what a later step reads, 64 numbers of 4 bytes, so that memory is busy while noise is made. The address may be
+   beyond the end: it is a hint. */
+QNN_AVX512_INLINE void qnn_fetch_ahead512(const void *from)
+{
+    for (int line = 0; line < 4; line++)
+        _mm_prefetch((const char *)((uintptr_t)from + QNN_AHEAD512 + 64 * (uintptr_t)line), _MM_HINT_T0);
 }
 
 QNN_AVX512_INLINE int64_t qnn_count_bits(__mmask64 mask) { return __builtin_popcountll(mask); }

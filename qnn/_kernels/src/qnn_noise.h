@@ -23,4 +23,22 @@ void qnn_noise_words(const qnn_target *t, int64_t index, int64_t n, uint16_t *ou
 void qnn_noise_words_avx2(const qnn_target *t, int64_t index, int64_t n, uint16_t *out);
 void qnn_noise_words_avx512(const qnn_target *t, int64_t index, int64_t n, uint16_t *out);
 
+typedef void qnn_noise_words_fn(const qnn_target *t, int64_t index, int64_t n, uint16_t *out);
+
+/* The same words where they lie already, in a caller's array or the table of the register's states; else made in
+   `scratch`, which has room for n. */
+static inline const uint16_t *qnn_noise_at(const qnn_target *t, int64_t index, int64_t n, qnn_noise_words_fn *make,
+                                           uint16_t *scratch)
+{
+    if (t->noise_kind == QNN_NOISE_ARRAY)
+        return t->noise_array + index;
+    if (t->noise_kind == QNN_NOISE_LFSR && t->noise_bits == 16) {
+        uint64_t at = (t->lfsr_offset + (t->start + (uint64_t)index) % QNN_LFSR_PERIOD) % QNN_LFSR_PERIOD;
+        if (at + (uint64_t)n <= QNN_LFSR_PERIOD)
+            return t->lfsr_table + at;
+    }
+    make(t, index, n, scratch);
+    return scratch;
+}
+
 #endif

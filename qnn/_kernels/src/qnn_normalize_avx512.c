@@ -1,41 +1,15 @@
 /* Batch norm's two elementwise steps on int8 with AVX-512: from bytes to bytes in one pass, for the rules of training.
- *
- * The float32 operations and their order are those of qnn_normalize.c. Rounding takes operations with a direction of
- * their own: NEAREST_DOWN of v is ceil(v - 1/2), where the difference is rounded up, so that it never falls to an
- * integer that it is above; STOCHASTIC begins with floor(v * 2^16). A conversion that leaves int32 gives its lowest
- * number, which is right below and for `far`; only above does a value need a bound. The caller has made sure that every
- * result is finite. */
+ * The float32 operations and their order are those of qnn_normalize.c. The caller has made sure that every result is
+ * finite. */
 #include <string.h>
 
 #include "qnn_elem.h"
-#include "qnn_lanes512.h"
 #include "qnn_noise.h"
+#include "qnn_real512.h"
 
 #if QNN_HAS_LANES512
 
-enum {
-    STEP = QNN_STEP512,
-    UP = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC,
-    DOWN = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC
-};
-
-typedef struct {
-    __m512 scale, far_scale, scale_16; /* 2^-e, 2^(-e - n + 2), 2^(16 - e) */
-    __m128i far_shift;                 /* 16 + n - 2 */
-    qnn_limits512 limits;
-} constants;
-
-QNN_AVX512_INLINE __m512 power(int exponent)
-{
-    return _mm512_castsi512_ps(_mm512_set1_epi32((127 + exponent) << 23));
-}
-
-QNN_AVX512_INLINE constants make_constants(const qnn_target *t)
-{
-    constants k = {power(-t->exponent_shift), power(-t->exponent_shift - t->bits + 2), power(16 - t->exponent_shift),
-                   _mm_cvtsi32_si128(16 + t->bits - 2), qnn_make_limits512(t->bits)};
-    return k;
-}
+enum { STEP = QNN_STEP512 };
 
 QNN_AVX512_INLINE __m512 widened(const int8_t *q)
 {
@@ -53,7 +27,7 @@ QNN_AVX512_INLINE __m512 value(const int8_t *g, const int8_t *x, const float *a,
 }
 
 QNN_AVX512_INLINE void one_step(const int8_t *g, const int8_t *x, const float *a, const float *b, const float *c,
-                                const uint16_t *words, const int stochastic, void *out, const constants *k,
+                                const uint16_t *words, const int stochastic, void *out, const qnn_real512 *k,
                                 qnn_counts512 *counts)
 {
     __m512i rounded[4], far[4];
@@ -61,17 +35,10 @@ QNN_AVX512_INLINE void one_step(const int8_t *g, const int8_t *x, const float *a
     for (int j = 0; j < 4; j++) {
         const __m512 y = value(g ? g + 16 * j : 0, x + 16 * j, a + 16 * j, b + 16 * j, g ? c + 16 * j : 0);
         zero[j] = _mm512_cmp_ps_mask(y, _mm512_setzero_ps(), _CMP_EQ_OQ);
-        if (stochastic) {
-            const __m512 steps = _mm512_min_ps(_mm512_mul_ps(y, k->scale_16), _mm512_set1_ps(1073741824.0f));
-            const __m512i v = _mm512_cvt_roundps_epi32(steps, DOWN);
-            far[j] = _mm512_sra_epi32(v, k->far_shift);
-            const __m512i noise = qnn_noise512_s32(words + 16 * j, _mm_setzero_si128());
-            rounded[j] = _mm512_srai_epi32(_mm512_add_epi32(v, noise), 16);
-        } else {
-            const __m512 below = _mm512_fmsub_round_ps(y, k->scale, _mm512_set1_ps(0.5f), UP);
-            far[j] = _mm512_cvt_roundps_epi32(_mm512_mul_ps(y, k->far_scale), DOWN);
-            rounded[j] = _mm512_cvt_roundps_epi32(_mm512_min_ps(below, _mm512_set1_ps(16384.0f)), UP);
-        }
+        if (stochastic)
+            qnn_stochastic512(y, words + 16 * j, k, rounded + j, far + j);
+        else
+            qnn_nearest_down512(y, k, rounded + j, far + j);
     }
     qnn_store512_s32(rounded, far, zero, &k->limits, counts, out);
 }
@@ -79,7 +46,7 @@ QNN_AVX512_INLINE void one_step(const int8_t *g, const int8_t *x, const float *a
 /* The rest of a part, padded with zeros: 0 * 0 + 0 and (0 - 0) * 0 are 0, which only the count `zero` sees. */
 QNN_AVX512_INLINE void last_step(const int8_t *g, const int8_t *x, const float *a, const float *b, const float *c,
                                  const uint16_t *words, int64_t rest, const int stochastic, int8_t *out,
-                                 const constants *k, qnn_counts512 *counts)
+                                 const qnn_real512 *k, qnn_counts512 *counts)
 {
     int8_t gs[STEP] = {0}, xs[STEP] = {0}, results[STEP];
     float as[STEP] = {0}, bs[STEP] = {0}, cs[STEP] = {0};
@@ -101,12 +68,13 @@ QNN_AVX512_INLINE void part(const int8_t *g, const int8_t *x, const float *a, co
                             int64_t index, int64_t m, const qnn_target *t, const int stochastic, int8_t *out,
                             qnn_counts *counts)
 {
-    const constants k = make_constants(t);
+    const qnn_real512 k = qnn_make_real512(t);
     qnn_counts512 n = {0, 0, 0, 0};
-    uint16_t noise[QNN_MOST_PART512];
+    uint16_t scratch[QNN_MOST_PART512];
+    const uint16_t *noise = scratch;
     int64_t i = 0;
     if (stochastic)
-        qnn_noise_words_avx512(t, index, m, noise);
+        noise = qnn_noise_at(t, index, m, qnn_noise_words_avx512, scratch);
     for (; i + STEP <= m; i += STEP)
         one_step(g ? g + i : 0, x + i, a + i, b + i, g ? c + i : 0, noise + i, stochastic, out + i, &k, &n);
     if (i < m)
@@ -134,9 +102,7 @@ QNN_AVX512 static void part_stochastic(const int8_t *g, const int8_t *x, const f
 
 int qnn_normalize_has_avx512(const qnn_target *t)
 {
-    if (t->bits > QNN_MOST_BITS512 || t->exponent_shift < -64 || t->exponent_shift > 63)
-        return 0;
-    return t->rounding == QNN_NEAREST_DOWN || (t->rounding == QNN_STOCHASTIC && t->exponent_shift <= 16);
+    return qnn_has_real512(t);
 }
 
 void qnn_normalize_part_avx512(const int8_t *g, const int8_t *x, const float *a, const float *b, const float *c,

@@ -54,20 +54,22 @@ int64_t qnn_quantize_chunk(const float *x, int64_t index, int64_t n, const qnn_t
 typedef struct {
     const float *x;
     const qnn_target *target;
-    int avx2;
+    qnn_how how;
     char *out;
 } job;
 
 static void quantize_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
     const job *j = context;
-    tally->bad += (j->avx2 ? qnn_quantize_chunk_avx2 : qnn_quantize_chunk)(
-        j->x + begin, begin, end - begin, j->target, j->out + begin * qnn_target_bytes(j->target), &tally->counts);
+    tally->bad += (j->how.avx512 ? qnn_quantize_chunk_avx512
+                   : j->how.avx2 ? qnn_quantize_chunk_avx2
+                                 : qnn_quantize_chunk)(j->x + begin, begin, end - begin, j->target,
+                                                       j->out + begin * qnn_target_bytes(j->target), &tally->counts);
 }
 
 int64_t qnn_quantize_tensor(const float *x, int64_t n, const qnn_target *t, qnn_how how, void *out, qnn_counts *counts)
 {
-    job j = {x, t, how.avx2, out};
+    job j = {x, t, how, out};
     qnn_tally total = qnn_run_blocks(n, QNN_GRAIN, how, quantize_block, &j);
     qnn_counts_add(counts, &total.counts);
     return total.bad;

@@ -114,12 +114,13 @@ QNN_AVX2 static int64_t quantize(const float *x, int64_t index, int64_t n, const
 {
     qnn_real_state k = qnn_make_real_state(t);
     int bytes = qnn_target_bytes(t), rounding = qnn_quick_rule(t);
-    uint16_t noise[CHUNK];
+    uint16_t scratch[CHUNK];
+    const uint16_t *noise = scratch;
     for (int64_t at = 0, m; at < n; at += m) {
         m = n - at < CHUNK ? n - at : CHUNK;
         int64_t whole = m / STEP * STEP, rest = m - whole;
         if (t->rounding == QNN_STOCHASTIC)
-            qnn_noise_words_avx2(t, index + at, m, noise);
+            noise = qnn_noise_at(t, index + at, m, qnn_noise_words_avx2, scratch);
         steps_by_rule(x + at, noise, whole, rounding, bytes, out + at * bytes, &k);
         if (rest) { /* padded with zeros, which only the count `zero` sees */
             float last[STEP] = {0};

@@ -51,7 +51,7 @@ static void requantize_block(const void *context, int64_t begin, int64_t end, qn
     int32_t wider[QNN_PART];
     for (int64_t at = begin * j->cols, m; at < end * j->cols; at += m) {
         const void *acc = (const char *)j->x + at * j->bytes;
-        m = qnn_next_part(at, end * j->cols, j->cols);
+        m = j->bias || j->bytes <= 2 ? qnn_next_part(at, end * j->cols, j->cols) : (end - begin) * j->cols;
         if (j->bytes <= 2) {
             widen(acc, j->bytes, m, wider);
             acc = wider;

@@ -74,7 +74,8 @@ QNN_AVX512_INLINE void last_step(const terms *of, const int two, int64_t at, int
     uint16_t words[STEP] = {0};
     terms padded = {x, y, factor, bias, of->shift_x, of->shift_y};
     memcpy(x, of->x + at, (size_t)rest);
-    memcpy(words, noise + at, (size_t)rest * sizeof *words);
+    if (stochastic)
+        memcpy(words, noise + at, (size_t)rest * sizeof *words);
     if (two)
         memcpy(y, of->y + at, (size_t)rest);
     else {
@@ -90,12 +91,11 @@ QNN_AVX512_INLINE void part(const terms *of, const int two, int64_t index, int64
 {
     const constants k = make_constants(p);
     qnn_counts512 c = {0, 0, 0, 0};
-    uint16_t noise[QNN_MOST_PART512];
+    uint16_t scratch[QNN_MOST_PART512];
+    const uint16_t *noise = scratch;
     int64_t i = 0;
     if (stochastic)
-        qnn_noise_words_avx512(p->target, index, m, noise);
-    else if (m % STEP)
-        memset(noise, 0, sizeof noise);
+        noise = qnn_noise_at(p->target, index, m, qnn_noise_words_avx512, scratch);
     for (; i + STEP <= m; i += STEP)
         step(of, two, i, noise, stochastic, &k, &c, out + i);
     if (i < m)
