@@ -16,6 +16,7 @@ import qnn
 from qnn import DFP, data, nn, recipes
 from qnn.errors import ConfigError
 from qnn.models import BinaryConvNet, BinaryMLP
+from qnn.models.resnet import Plan, ResNet
 from qnn.numerics import (
     Noise,
     ap2,
@@ -364,8 +365,6 @@ def test_models_refuse_what_would_not_learn() -> None:
         qnn.models.build("mlp", input_shape=(8, 8, 1), **common)
     with pytest.raises(ConfigError, match="digits-cnn or bnn-convnet"):
         qnn.models.build("lenet5", input_shape=(28, 28, 1), **common)
-    with pytest.raises(ConfigError, match="shortcuts would carry one bit"):
-        qnn.models.build("resnet20", input_shape=(8, 8, 1), **common)
     with pytest.raises(ConfigError, match="averages, and they are no signs; take googlenet"):
         qnn.models.build("inception-v3", input_shape=(75, 75, 1), **common)
     with pytest.raises(ConfigError, match="at least 8x8"):
@@ -426,6 +425,40 @@ def test_every_path_and_thread_number_trains_the_same(kind: str, recipe: str) ->
             state = model.state_dict()
             results.append((figures, {key: value.tobytes() for key, value in state.items()}))
     assert all(result == results[0] for result in results[1:])
+
+
+@pytest.mark.clause("BIT-6", "BIT-12")
+@pytest.mark.parametrize("net", ["zeros", "projections", "bottlenecks"])
+def test_shortcuts_between_signs_carry_sums(net: str) -> None:
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (24, 8, 8, 1), np.uint8), random.integers(0, 5, 24)
+    plan: int | Plan = 1 if net == "zeros" else Plan(7, ((8, 2), (12, 1)), net == "bottlenecks", projection=True)
+    recipe, found = recipes.bnn(), []
+    for path in PATHS:
+        with qnn.use_kernels(path):
+            model = ResNet(plan, (8, 8, 1), 5, recipe, nn.ImageInput((0.3,), (0.4,), recipe))
+            figures = trained(model, images, labels, 3, 8)
+            model.eval()
+            with qnn.no_grad(), qnn.trace() as entries:
+                layered = model(images).numpy()
+            for products in ("auto", "xnor", "multiply"):
+                np.testing.assert_array_equal(
+                    qnn.inference.freeze(model, images[:1], products=products)(images), layered
+                )
+            found.append((figures, layered.tobytes()))
+    assert all(other == found[0] for other in found)
+    sums = [entry.operation.output.bits for entry in entries if entry.operation.name == "add"]
+    assert sums == [8] * len(model.blocks)
+
+
+def test_a_residual_net_of_signs_learns_the_digits() -> None:
+    train, test = (data.load("digits", split=split) for split in ("train", "test"))
+    recipe = recipes.bnn()
+    model = ResNet(1, (8, 8, 1), 10, recipe, nn.ImageInput((0.3,), (0.4,), recipe))
+    trained(model, train.images, train.labels, 90)
+    model.eval()
+    with qnn.no_grad():
+        assert (model(test.images).numpy().argmax(axis=1) == test.labels).mean() > 0.85
 
 
 @pytest.mark.clause("UPD-4")
