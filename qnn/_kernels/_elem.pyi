@@ -73,6 +73,8 @@ def shift_adamax(
     beta2: float = ...,
     eps: float = ...,
     weight_decay: float = ...,
+    store: str = ...,
+    reading: str = ...,
 ) -> tuple[Float32, Float32, Float32]: ...
 def max_pool(path: int, x: Ints, kernel: Pair, stride: Pair, padding: Pair = ...) -> tuple[Ints, NDArray[np.int32]]: ...
 def max_pool_grad(

@@ -13,12 +13,14 @@ cimport numpy as cnp
 
 from qnn.numerics.dfp import Target as _Target
 from qnn.numerics.elementary import power64 as _power64
-from qnn.numerics.pow2 import ap2 as _ap2
 from qnn.numerics.exponent import Counts as _Counts
 from qnn.numerics.mac import conv_output_hw as _conv_output_hw
 from qnn.numerics.noise import Noise as _Noise
 from qnn.numerics.pooling import pool_output_shape as _pool_output_shape
+from qnn.numerics.pow2 import ap2 as _ap2
+from qnn.numerics.pow2 import ap2_carry as _ap2_carry
 from qnn.numerics.pow2 import shift_accumulator_dtype as _shift_accumulator_dtype
+from qnn.numerics.update import stores_ap2 as _stores_ap2
 
 include "_target.pxi"
 
@@ -77,6 +79,8 @@ cdef extern from "qnn_elem.h" nogil:
         int nesterov
     ctypedef struct qnn_adam:
         float rate, beta1, take1, beta2, take2, correct1, correct2, epsilon, weight_decay
+        int stores
+        uint32_t carry
     int64_t qnn_sgd_step(const qnn_sgd *how_to, const float *w, const float *g, const float *velocity, int64_t n,
                          qnn_how how, float *w_out, float *velocity_out) noexcept
     int64_t qnn_adam_step(const qnn_adam *how_to, const float *w, const float *g, const float *first,
@@ -570,23 +574,25 @@ def adam(int path, object w, object g, object m, object v, object step, object l
 
 
 def shift_adamax(int path, object w, object g, object m, object v, object step, object lr, object beta1=0.875,
-                 object beta2=1.0 - 2.0**-10, object eps=2.0**-27, object weight_decay=0.0):
+                 object beta2=1.0 - 2.0**-10, object eps=2.0**-27, object weight_decay=0.0, object store="exact",
+                 object reading="nearest"):
     if not (isinstance(w, _np.ndarray) and _are_floats(w.shape, (w, g, m, v)) and step >= 1 and 0 <= beta1 < 1
             and 0 <= beta2 < 1):
-        return _reference["shift_adamax"](w, g, m, v, step, lr, beta1, beta2, eps, weight_decay)
+        return _reference["shift_adamax"](w, g, m, v, step, lr, beta1, beta2, eps, weight_decay, store, reading)
     cdef cnp.ndarray dw = _dense(w), dg = _dense(g), dm = _dense(m), dv = _dense(v)
     cdef cnp.ndarray new = _empty(w.shape, _FLOAT32), first = _empty(w.shape, _FLOAT32)
     cdef cnp.ndarray largest = _empty(w.shape, _FLOAT32)
     cdef qnn_adam a
     cdef int64_t n = w.size, bad
-    a.rate = _ap2(_np.asarray(_np.float32(float(lr) / (1.0 - _power64(beta1, step)))))
+    a.rate = _ap2(_np.asarray(_np.float32(float(lr) / (1.0 - _power64(beta1, step)))), reading)
+    a.stores, a.carry = _stores_ap2(store), _ap2_carry(reading)
     a.epsilon, a.weight_decay = _np.float32(eps), _np.float32(weight_decay)
     a.beta1, a.beta2, a.take1 = _np.float32(beta1), _np.float32(beta2), _np.float32(1.0 - beta1)
     with nogil:
         bad = qnn_shift_adamax_step(&a, <float *>dw.data, <float *>dg.data, <float *>dm.data, <float *>dv.data, n,
                                     _how(path), <float *>new.data, <float *>first.data, <float *>largest.data)
     if bad:
-        return _reference["shift_adamax"](w, g, m, v, step, lr, beta1, beta2, eps, weight_decay)
+        return _reference["shift_adamax"](w, g, m, v, step, lr, beta1, beta2, eps, weight_decay, store, reading)
     return new, first, largest
 
 

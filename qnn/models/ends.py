@@ -39,7 +39,7 @@ def behind_averages(recipe: Recipe) -> Recipe:
     The mean of signs is no sign, so its products with binary weights are not exact: they are rounded, as those of the
     first layer, which takes pictures, are. Other recipes stay as they are.
     """
-    return replace(recipe, product=None) if _has_exact_products(recipe) else recipe
+    return replace(recipe, product=None) if has_exact_products(recipe) else recipe
 
 
 def without_signs(recipe: Recipe, model: str, instead: str) -> None:
@@ -49,12 +49,13 @@ def without_signs(recipe: Recipe, model: str, instead: str) -> None:
     ------
     ValueError
     """
-    if _has_exact_products(recipe):
+    if has_exact_products(recipe):
         raise ValueError(
             f"got recipe {recipe.name!r} for {model}; take {instead}, or a recipe "
             "with wider activations such as qnn(w=1, a=2)"
         )
 
 
-def _has_exact_products(recipe: Recipe) -> bool:
+def has_exact_products(recipe: Recipe) -> bool:
+    """Whether products of the recipe take signs alone (clause BIT-6)."""
     return recipe.activation_layer == "sign" and recipe.product is not None and recipe.product.exponent is not None

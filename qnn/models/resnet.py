@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qnn import nn
-from qnn.models.ends import without_signs
+from qnn.models.ends import has_exact_products
 from qnn.models.layout import classifier
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
@@ -55,7 +55,32 @@ def _shortcut(inputs: int, outputs: int, stride: int, projection: bool, recipe: 
     )
 
 
-class BasicBlock(nn.Module):
+class _Residual(nn.Module):
+    """What blocks share: their branch, and the input or its shortcut, added.
+
+    Between exact products of signs a shortcut behind the last activation would carry one bit. There that activation
+    comes first, for the branch alone (and for a projection, whose product takes signs too), and sums of 8 bits go from
+    block to block, as in Liu et al., Bi-Real Net, 2018.
+    """
+
+    shortcut: nn.Module | None
+    add: nn.Add
+
+    def branch(self, x: Tensor) -> Tensor:
+        """The convolutions, up to the last normalisation."""
+        raise NotImplementedError
+
+    def joined(self, x: Tensor, activation: nn.Module) -> Tensor:
+        """The block's result; ``activation`` is its last one."""
+        signs = has_exact_products(self.recipe)
+        y = activation(x) if signs else x
+        if self.shortcut is not None:
+            x = self.shortcut(x if isinstance(self.shortcut, nn.PadShortcut) else y)
+        out: Tensor = self.add(self.branch(y), x)
+        return out if signs else activation(out)
+
+
+class BasicBlock(_Residual):
     """Two 3x3 convolutions with batch normalisation, the input added before the last relu.
 
     Parameters
@@ -78,13 +103,15 @@ class BasicBlock(nn.Module):
         self.add = nn.Add(recipe)
         self.relu2 = nn.activation(recipe)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(x)))))
-        out: Tensor = self.relu2(self.add(y, x if self.shortcut is None else self.shortcut(x)))
+    def branch(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(x)))))
         return out
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.joined(x, self.relu2)
 
-class Bottleneck(nn.Module):
+
+class Bottleneck(_Residual):
     """1x1, 3x3 and 1x1 convolutions with batch normalisation, the input added before the last relu.
 
     Parameters
@@ -114,11 +141,13 @@ class Bottleneck(nn.Module):
         self.add = nn.Add(recipe)
         self.relu3 = nn.activation(recipe)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def branch(self, x: Tensor) -> Tensor:
         y = self.relu1(self.norm1(self.conv1(x)))
-        y = self.norm3(self.conv3(self.relu2(self.norm2(self.conv2(y)))))
-        out: Tensor = self.relu3(self.add(y, x if self.shortcut is None else self.shortcut(x)))
+        out: Tensor = self.norm3(self.conv3(self.relu2(self.norm2(self.conv2(y)))))
         return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.joined(x, self.relu3)
 
 
 class ResNet(nn.Module):
@@ -142,7 +171,6 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__(recipe)
         self.gradient_sum = None
-        without_signs(recipe, "a residual net, whose shortcuts would carry one bit", "bnn-convnet or densenet100")
         plan = _small(plan) if isinstance(plan, int) else plan
         large = plan.stem == 7
         inputs = plan.stages[0][0]
@@ -164,12 +192,14 @@ class ResNet(nn.Module):
         self.linear, *self.closing = classifier(inputs, classes, recipe)
 
     def forward(self, images: object) -> Tensor:
-        x = self.relu(self.norm(self.conv(self.front(images))))
+        signs = has_exact_products(self.recipe)  # then activations stand before products, not behind sums
+        x = self.norm(self.conv(self.front(images)))
+        x = x if signs else self.relu(x)
         if self.first_pool is not None:
             x = self.first_pool(x)
         for block in self.blocks:
             x = block(x)
-        out: Tensor = self.linear(self.pool(x))
+        out: Tensor = self.linear(self.pool(self.relu(x) if signs else x))
         for layer in self.closing:
             out = layer(out)
         return out

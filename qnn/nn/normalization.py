@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -123,11 +124,11 @@ class ShiftNormalize(Running):
     def forward(self, x: Tensor) -> Tensor:
         frozen = self.frozen(x)
         self.wants_integers(x)  # refuses float32
-        return self.follow(ShiftNormalizeInteger(self.eps, self.activation, self.gradient, frozen), x)
+        return self.follow(ShiftNormalizeInteger(self.eps, self.activation, self.gradient, frozen, self.recipe.ap2), x)
 
 
 class ShiftScale(Scale):
-    """A power of two, the one nearest to gamma, and a shift per channel; gamma and beta are trained (clause BIT-11)."""
+    """A power of two, AP2 of gamma, and a shift per channel; gamma and beta are trained (clause BIT-11)."""
 
     def __init__(self, channels: int, recipe: Recipe | None = None) -> None:
         super().__init__(channels, recipe)
@@ -135,9 +136,10 @@ class ShiftScale(Scale):
 
     def forward(self, x: Tensor) -> Tensor:
         assert isinstance(x.data, DFP)
-        gamma = self.weight_site.parameter(self.gamma, view=ap2)
+        gamma = self.weight_site.parameter(self.gamma, view=partial(ap2, reading=self.recipe.ap2))
         beta = self.bias_site.parameter(self.beta, at_least=x.data.exponent + gamma.exponent)
-        return self.run(ShiftScaleInteger(gamma, beta, self.activation, self.gradient), x, self.gamma, self.beta)
+        operation = ShiftScaleInteger(gamma, beta, self.activation, self.gradient, self.recipe.ap2)
+        return self.run(operation, x, self.gamma, self.beta)
 
 
 class ShiftBatchNorm(Scaled):

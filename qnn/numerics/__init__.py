@@ -36,6 +36,8 @@ from .exponent import EXP_MAX, EXP_MIN, Counts, first_exponent_float, first_expo
 from .few_bits import (
     binarize,
     binarize_stochastic,
+    by_largest,
+    by_largest_grad,
     check_exact_terms,
     dorefa_activations,
     dorefa_weights,
@@ -184,6 +186,8 @@ __all__ = [
     "bn_eval_statistics",
     "bn_grad_coefficients",
     "bn_statistics",
+    "by_largest",
+    "by_largest_grad",
     "channel_dots",
     "channel_extremes",
     "channel_sums",

@@ -89,7 +89,41 @@ def linear_quant(w: Float32, bits: int) -> Float32:
     return ints.astype(np.float32) * np.float32(2.0 ** (1 - bits))
 
 
-def log_quant(w: Float32, bits: int) -> Float32:
+def by_largest(w: Float32) -> Float32:
+    """``w / M`` with M the largest magnitude of the tensor, 1 where all are 0: LinearQuant's input with scale "max".
+
+    Parameters
+    ----------
+    w : float32 array
+        Finite.
+
+    Notes
+    -----
+    Source: a third-party implementation of LinearQuant (RedBit), which multiplies with M again behind it.
+    Bit-exactness: clause BIT-3; nothing may vary.
+    """
+    _check("by_largest", w)
+    return np.asarray(w / _largest(w), np.float32)
+
+
+def by_largest_grad(g: Float32, w: Float32) -> Float32:
+    """Gradient of the masters of `by_largest`: ``g / M``, M taken as a constant.
+
+    Raises
+    ------
+    OverflowError
+        If a value is not finite, which weights near the smallest numbers give.
+
+    Notes
+    -----
+    Bit-exactness: clause BIT-3; nothing may vary.
+    """
+    largest = _largest(w)
+    with np.errstate(over="ignore"):
+        return _finite_grad(np.asarray(g / largest, np.float32), largest, "scale='max'")
+
+
+def log_quant(w: Float32, bits: int, reading: str = "nearest") -> Float32:
     """LogQuant: ``AP2(w)`` with its magnitude clipped to ``2**-(r-1) .. 1``, r = ``2**(bits-1) - 1``; 0 stays 0.
 
     Parameters
@@ -98,6 +132,8 @@ def log_quant(w: Float32, bits: int) -> Float32:
         Finite, below 2**127.
     bits : int
         2 to 5: a sign, and r magnitudes or zero.
+    reading : {"nearest", "top"}
+        Of AP2, as in `ap2`.
 
     Notes
     -----
@@ -105,7 +141,7 @@ def log_quant(w: Float32, bits: int) -> Float32:
     """
     _check("log_quant", w)
     smallest = np.float32(2.0 ** (1 - pow2_levels(bits)))
-    power = ap2(w)
+    power = ap2(w, reading)
     clipped = np.clip(np.abs(power), smallest, np.float32(1))
     return np.where(power == 0, np.float32(0), np.copysign(clipped, power)).astype(np.float32)
 
@@ -193,13 +229,7 @@ def dorefa_weights_grad(g: Float32, w: Float32, bits: int) -> Float32:
     if largest == 0:
         return np.zeros_like(g)
     with np.errstate(over="ignore"):
-        found = np.asarray(g * ((np.float32(1) - (t * t)) / largest), np.float32)
-    if not np.isfinite(found).all():
-        raise OverflowError(
-            f"got weights of at most {largest:.3g}, whose gradient is not finite: DoReFa divides by the largest; "
-            "give the layer larger weights"
-        )
-    return found
+        return _finite_grad(np.asarray(g * ((np.float32(1) - (t * t)) / largest), np.float32), largest, "DoReFa")
 
 
 def dorefa_activations(x: NDArray[Any], exponent: int, bits: int, target: Target) -> tuple[NDArray[Any], Counts]:
@@ -292,6 +322,20 @@ def _signs(positive: NDArray[np.bool_]) -> Float32:
 def _tanh_and_largest(w: Float32) -> tuple[Float32, np.float32]:
     t = np.asarray(tanh32(w), np.float32)
     return t, np.float32(np.abs(t).max()) if t.size else np.float32(0)
+
+
+def _largest(w: Float32) -> np.float32:
+    """The divisor of `by_largest`."""
+    return np.float32(np.abs(w).max(initial=0) or 1)
+
+
+def _finite_grad(found: Float32, largest: np.float32, who: str) -> Float32:
+    if not np.isfinite(found).all():
+        raise OverflowError(
+            f"got weights of at most {largest:.3g}, whose gradient is not finite: {who} divides by the largest; "
+            "give the layer larger weights"
+        )
+    return found
 
 
 def _check_dorefa_bits(bits: int) -> None:

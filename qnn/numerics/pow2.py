@@ -7,6 +7,7 @@ import numpy as np
 from .mac import Pair, accumulator_dtype, check_conv_shapes, conv_output_hw, gemm, patches, storage_bits
 
 _SQRT2_FIELD = 0x3504F3  # mantissa field of the largest binary32 number below sqrt(2)
+_CARRIES = {"nearest": 0x7FFFFF - _SQRT2_FIELD, "top": 0}
 _SMALLEST_NORMAL, _LIFT = np.float32(2.0**-126), np.float32(2.0**64)
 
 
@@ -185,22 +186,29 @@ def shift_conv2d(
     return y.reshape(n, oh, ow, o)
 
 
-def ap2(x: np.ndarray) -> np.ndarray:
+def ap2(x: np.ndarray, reading: str = "nearest") -> np.ndarray:
     """Nearest power of two in the logarithm: ``sign(x) * 2**round(log2 |x|)``, and 0 for 0 (float32 in and out).
 
     Exact: ``|x| = f * 2**k`` with 1 <= f < 2 goes to k+1 iff the 23-bit field of f is greater than 0x3504F3.
 
+    Parameters
+    ----------
+    x : float32 array
+    reading : {"nearest", "top"}
+        "top" takes the top bit, ``sign(x) * 2**floor(log2 |x|)``, as a summary of the QNN paper describes AP2.
+
     Raises
     ------
     ValueError
-        For NaN or infinity.
+        For NaN or infinity, or another reading.
     OverflowError
         If the result would be 2**128, which binary32 does not have.
 
     Notes
     -----
-    Bit-exactness: clause POW-5; nothing may vary.
+    Source: QNN paper (AP2). Bit-exactness: clause POW-5; nothing may vary.
     """
+    carry = ap2_carry(reading)
     x = np.asarray(x)
     if x.dtype != np.float32:
         raise TypeError(f"got dtype {x.dtype}; ap2 takes float32; convert knowingly")
@@ -209,18 +217,38 @@ def ap2(x: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"got {int((~finite).sum())} values that are NaN or infinite; ap2 takes finite ones; find them"
         )
-    power = _next_power(x)
+    power = _next_power(x, carry)
     if bool(np.isinf(power).any()):
         raise OverflowError(
             "got a value whose nearest power of two is 2**128; the largest in float32 is 2**127; scale it"
         )
     small = np.abs(x) < _SMALLEST_NORMAL
     if small.any():  # without a leading one in the field: exact multiples of them have it; adding 0 takes -0 to 0
-        power[small] = _next_power(x[small] * _LIFT) / _LIFT + np.float32(0)
+        power[small] = _next_power(x[small] * _LIFT, carry) / _LIFT + np.float32(0)
     return power
 
 
-def _next_power(x: np.ndarray) -> np.ndarray:
-    """AP2 of normal float32 numbers: a field above that of the root of 2 carries into the exponent."""
-    carried = x.view(np.uint32) + np.uint32(0x7FFFFF - _SQRT2_FIELD)
+def ap2_carry(reading: str) -> int:
+    """What a normal float32 number's bits are raised by, so that a field that AP2 rounds up carries into the exponent.
+
+    Raises
+    ------
+    ValueError
+        For a reading that is not "nearest" or "top".
+
+    Notes
+    -----
+    Bit-exactness: clause POW-5.
+    """
+    if reading not in _CARRIES:
+        raise ValueError(
+            f"got ap2={reading!r}; allowed are 'nearest', the nearest power of two in the logarithm, and 'top', the "
+            "power of two of the top bit"
+        )
+    return _CARRIES[reading]
+
+
+def _next_power(x: np.ndarray, carry: int) -> np.ndarray:
+    """AP2 of normal float32 numbers."""
+    carried = x.view(np.uint32) + np.uint32(carry)
     return np.asarray(carried & np.uint32(0xFF800000)).view(np.float32)

@@ -53,7 +53,9 @@ def shift_bn_mean(s1: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return (2 * (s1 << FRACTION_BITS) + count) // (2 * count)
 
 
-def shift_bn_deviations(x: Ints, mean: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def shift_bn_deviations(
+    x: Ints, mean: NDArray[np.int64], reading: str = "nearest"
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Deviations ``C = 16 q - M`` and their powers of two ``AP2(C)``, both exact integers.
 
     Parameters
@@ -61,17 +63,24 @@ def shift_bn_deviations(x: Ints, mean: NDArray[np.int64]) -> tuple[NDArray[np.in
     x : int8 or int16 array [..., C]
     mean : int64 array [C]
         M of `shift_bn_mean`.
+    reading : {"nearest", "top"}
+        Of AP2, as in `ap2`; so in the other functions.
 
     Notes
     -----
     Source: BNN paper, Algorithm 2. Bit-exactness: clauses BIT-9 and POW-5; nothing may vary.
     """
     deviations = (x.astype(np.int32) << FRACTION_BITS) - mean.astype(np.int32)
-    return deviations, ap2(deviations.astype(np.float32)).astype(np.int32)
+    return deviations, ap2(deviations.astype(np.float32), reading).astype(np.int32)
 
 
 def shift_bn_statistics(
-    mean: NDArray[np.int64], spread: NDArray[np.int64], count: int, exponent: int, eps: float
+    mean: NDArray[np.int64],
+    spread: NDArray[np.int64],
+    count: int,
+    exponent: int,
+    eps: float,
+    reading: str = "nearest",
 ) -> ShiftStatistics:
     """Batch statistics from exact sums.
 
@@ -92,6 +101,7 @@ def shift_bn_statistics(
         Of the tensor.
     eps : float
         Positive.
+    reading : {"nearest", "top"}
 
     Notes
     -----
@@ -100,10 +110,12 @@ def shift_bn_statistics(
     mean_q = scale_by_power(to_float32_once(mean), -FRACTION_BITS)
     var = scale_by_power(to_float32_once(spread) / to_float32_once(count), 2 * (exponent - FRACTION_BITS))
     inv_std = np.asarray(np.float32(1) / np.sqrt(var + _positive(eps)), np.float32)
-    return _with_shift(mean_q, scale_by_power(mean_q, exponent), inv_std, exponent)
+    return _with_shift(mean_q, scale_by_power(mean_q, exponent), inv_std, exponent, reading)
 
 
-def shift_bn_eval_statistics(mean: Float32, inv_std: Float32, exponent: int) -> ShiftStatistics:
+def shift_bn_eval_statistics(
+    mean: Float32, inv_std: Float32, exponent: int, reading: str = "nearest"
+) -> ShiftStatistics:
     """Statistics for inference from the running mean and inverse deviation, which are in real units.
 
     ``mean_q = rint(mean * 2**(4 - exponent)) * 2**-4``, ties to even; the powers of two as in `shift_bn_statistics`.
@@ -113,7 +125,7 @@ def shift_bn_eval_statistics(mean: Float32, inv_std: Float32, exponent: int) -> 
     Bit-exactness: clause BIT-9; nothing may vary.
     """
     mean_q = scale_by_power(np.rint(scale_by_power(mean, FRACTION_BITS - exponent)), -FRACTION_BITS)
-    return _with_shift(mean_q, mean, inv_std, exponent)
+    return _with_shift(mean_q, mean, inv_std, exponent, reading)
 
 
 def shift_bn_grad_coefficients(
@@ -149,23 +161,24 @@ def shift_bn_grad_coefficients(
     return sigma, np.asarray(b), np.asarray(-(sigma * (to_float32_once(sg) / n)))
 
 
-def ap2_dots(g: Ints, q: Ints) -> NDArray[np.int64]:
+def ap2_dots(g: Ints, q: Ints, reading: str = "nearest") -> NDArray[np.int64]:
     """Exact per-channel sums of ``g * AP2(q)``: the gradient of gamma.
 
     Parameters
     ----------
     g, q : int8 or int16 arrays of one shape [..., C]
+    reading : {"nearest", "top"}
 
     Notes
     -----
     Bit-exactness: clause BIT-11; nothing may vary.
     """
-    powers = ap2(q.astype(np.float32)).astype(np.int64)
+    powers = ap2(q.astype(np.float32), reading).astype(np.int64)
     return (g.astype(np.int64) * powers).reshape(-1, q.shape[-1]).sum(axis=0)
 
 
-def _with_shift(mean_q: Float32, mean: Float32, inv_std: Float32, exponent: int) -> ShiftStatistics:
-    shift = ap2(inv_std)
+def _with_shift(mean_q: Float32, mean: Float32, inv_std: Float32, exponent: int, reading: str) -> ShiftStatistics:
+    shift = ap2(inv_std, reading)
     return ShiftStatistics(mean_q, mean, inv_std, shift, scale_by_power(shift, exponent))
 
 

@@ -126,6 +126,8 @@ def shift_adamax(
     beta2: float = 1.0 - 2.0**-10,
     eps: float = 2.0**-27,
     weight_decay: float = 0.0,
+    store: str = "exact",
+    reading: str = "nearest",
 ) -> tuple[Float32, Float32, Float32]:
     """AdaMax whose step and divisor are powers of two; ``step`` counts from 1.
 
@@ -138,10 +140,19 @@ def shift_adamax(
         s = AP2(lr / (1 - beta1**step))
         w = w - ((s * m) / AP2(max(v, eps)))
 
+    With ``store="ap2"``, the form of the authors' Torch code, the state is the divisor::
+
+        v = AP2(max(beta2 * v, |d|)) + eps
+        w = w - ((s * m) / v)
+
     Parameters
     ----------
     w, g, m, v : float32 arrays of one shape (m and v start at 0)
     lr, beta1, beta2, eps, weight_decay : as float32
+    store : {"exact", "ap2"}
+        What is kept as v.
+    reading : {"nearest", "top"}
+        Of AP2, as in `ap2`.
 
     Returns
     -------
@@ -150,31 +161,50 @@ def shift_adamax(
     Raises
     ------
     ValueError
-        If ``step`` is below 1 or a beta outside [0, 1).
+        If ``step`` is below 1 or a beta outside [0, 1), or for another ``store`` or ``reading``.
     OverflowError
         If a new value is not finite.
 
     Notes
     -----
-    Source: BNN paper, Algorithm 3. Bit-exactness: clauses UPD-4 and POW-5; nothing may vary.
+    Source: BNN paper, Algorithm 3, and its Torch code. Bit-exactness: clauses UPD-4 and POW-5; nothing may vary.
     """
     _check("shift_adamax", w, g, m, v)
     if step < 1 or not (0 <= beta1 < 1 and 0 <= beta2 < 1):
         raise ValueError(
             f"got step {step}, beta1 {beta1}, beta2 {beta2}; steps count from 1 and betas lie in [0, 1); correct them"
         )
-    decay, b1, b2 = np.float32(weight_decay), np.float32(beta1), np.float32(beta2)
+    stores = stores_ap2(store)
+    decay, b1, b2, tiny = np.float32(weight_decay), np.float32(beta1), np.float32(beta2), np.float32(eps)
     take = np.float32(1.0 - beta1)
-    rate = ap2(np.asarray(np.float32(float(lr) / (1.0 - power64(beta1, step)))))
+    rate = ap2(np.asarray(np.float32(float(lr) / (1.0 - power64(beta1, step)))), reading)
     with np.errstate(over="ignore", invalid="ignore"):
         d = g + (decay * w) if decay != 0 else g
         new_m = (b1 * m) + (take * d)
         new_v = np.maximum(b2 * v, np.abs(d))
     _check_finite("shift_adamax", new_m, new_v)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        new = w - ((rate * new_m) / ap2(np.maximum(new_v, np.float32(eps))))
+        if stores:
+            divisor = new_v = ap2(new_v, reading) + tiny
+        else:
+            divisor = ap2(np.maximum(new_v, tiny), reading)
+        new = w - ((rate * new_m) / divisor)
     _check_finite("shift_adamax", new)
     return new, new_m, new_v
+
+
+def stores_ap2(store: str) -> bool:
+    """Whether AdaMax by shifts keeps its rounded divisor (clause UPD-4).
+
+    Raises
+    ------
+    ValueError
+    """
+    if store not in ("exact", "ap2"):
+        raise ValueError(
+            f"got store={store!r}; allowed are 'exact', the largest gradient as it is, and 'ap2', its rounded divisor"
+        )
+    return store == "ap2"
 
 
 def clip(w: Float32, limit: float) -> Float32:

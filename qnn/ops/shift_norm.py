@@ -37,6 +37,7 @@ class ShiftNormalizeInteger(Operation):
         Sites of the result and of the gradient sent back.
     frozen : pair of float32 arrays [C] or None
         Running mean and inverse deviation in evaluation; None takes the batch's.
+    ap2 : {"nearest", "top"}
 
     Notes
     -----
@@ -46,9 +47,14 @@ class ShiftNormalizeInteger(Operation):
     name = "shift_norm"
 
     def __init__(
-        self, eps: float, output: Quantizer, gradient: Quantizer, frozen: tuple[Float, Float] | None = None
+        self,
+        eps: float,
+        output: Quantizer,
+        gradient: Quantizer,
+        frozen: tuple[Float, Float] | None = None,
+        ap2: str = "nearest",
     ) -> None:
-        self.eps, self.output, self.gradient, self.frozen = eps, output, gradient, frozen
+        self.eps, self.output, self.gradient, self.frozen, self.ap2 = eps, output, gradient, frozen, ap2
 
     def forward(self, x: DFP) -> DFP:
         self.x = x
@@ -77,14 +83,14 @@ class ShiftNormalizeInteger(Operation):
 
     def _statistics(self, x: DFP) -> ShiftStatistics:
         if self.frozen is not None:
-            return shift_bn_eval_statistics(*self.frozen, x.exponent)
+            return shift_bn_eval_statistics(*self.frozen, x.exponent, self.ap2)
         self.count = int(np.prod(x.shape[:-1], dtype=np.int64))
         s1, _ = _kernels.call("channel_sums", x.ints)
         mean = shift_bn_mean(s1, self.count)
-        deviations, self.powers = shift_bn_deviations(x.ints, mean)
+        deviations, self.powers = shift_bn_deviations(x.ints, mean, self.ap2)
         products = deviations.astype(np.int64) * self.powers
         spread = products.reshape(-1, x.shape[-1]).sum(axis=0)
-        return shift_bn_statistics(mean, spread, self.count, x.exponent, self.eps)
+        return shift_bn_statistics(mean, spread, self.count, x.exponent, self.eps, self.ap2)
 
 
 class ShiftScaleInteger(ScaleInteger):
@@ -95,6 +101,11 @@ class ShiftScaleInteger(ScaleInteger):
 
     name = "shift_scale"
 
+    def __init__(self, gamma: DFP, beta: DFP, output: Quantizer, gradient: Quantizer, ap2: str = "nearest") -> None:
+        super().__init__(gamma, beta, output, gradient)
+        self.ap2 = ap2
+
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         dx, _, sums = super().backward(gradient)
-        return dx, ExactSum(ap2_dots(gradient.ints, self.x.ints), gradient.exponent + self.x.exponent), sums
+        dots = ap2_dots(gradient.ints, self.x.ints, self.ap2)
+        return dx, ExactSum(dots, gradient.exponent + self.x.exponent), sums

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from qnn import _kernels
 from qnn.errors import CheckpointError
 from qnn.numerics import clip, keep
+from qnn.numerics.pow2 import ap2_carry
+from qnn.numerics.update import stores_ap2
 from qnn.tensor import Parameter
 
 Float32 = NDArray[np.float32]
@@ -186,6 +188,7 @@ class Adam(Optimizer):
 
     slots = ("first", "second")
     kernel = "adam"
+    readings: tuple[str, ...] = ()  # further arguments of the kernel
 
     def __init__(
         self,
@@ -228,6 +231,7 @@ class Adam(Optimizer):
             self.beta2,
             self.epsilon,
             weight_decay,
+            *self.readings,
         )
 
 
@@ -241,11 +245,15 @@ class ShiftAdaMax(Adam):
     beta1, beta2 : float
         Decay of the first moment and of the largest gradient, from 0 to below 1; the defaults are the paper's.
     epsilon : float
-        Least divisor, above 0.
+        Least divisor, above 0; with ``store="ap2"`` what is added to each.
+    store : {"exact", "ap2"}
+        What is kept of the largest gradient: as it is, or the rounded divisor, as in the authors' Torch code.
+    ap2 : {"nearest", "top"}
+        Reading of AP2 (clause POW-5).
 
     Notes
     -----
-    Source: BNN paper, Algorithm 3. Bit-exactness: clause UPD-4; nothing may vary.
+    Source: BNN paper, Algorithm 3, and its Torch code. Bit-exactness: clause UPD-4; nothing may vary.
     """
 
     slots = ("first", "largest")
@@ -258,8 +266,13 @@ class ShiftAdaMax(Adam):
         beta2: float = 1.0 - 2.0**-10,
         epsilon: float = 2.0**-27,
         weight_decay: float = 0.0,
+        store: str = "exact",
+        ap2: str = "nearest",
     ) -> None:
         super().__init__(parameters, beta1, beta2, epsilon, weight_decay)
+        stores_ap2(store)
+        ap2_carry(ap2)
+        self.readings = (store, ap2)
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> float:

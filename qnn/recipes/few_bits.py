@@ -9,7 +9,7 @@ from qnn.numerics import Rounding, pow2_levels
 from qnn.quantizer import Format
 from qnn.recipes.arguments import checked
 from qnn.recipes.recipe import Recipe
-from qnn.recipes.rules import Binary, Clipped, Dorefa, Logarithmic
+from qnn.recipes.rules import Binary, ByLargest, Clipped, Dorefa, Logarithmic
 from qnn.weights import WeightRule
 
 _BNN = "Courbariaux, Hubara, Soudry, El-Yaniv, Bengio, arXiv 1602.02830 (2016)"
@@ -20,7 +20,15 @@ _EXACT = Format(16, exponent=0)
 
 
 @checked
-def bnn(stochastic: bool = False, norm: str = "batch", g: int = 8, stochastic_activations: bool = False) -> Recipe:
+def bnn(
+    stochastic: bool = False,
+    norm: str = "batch",
+    g: int = 8,
+    stochastic_activations: bool = False,
+    *,
+    ap2: str = "nearest",
+    rates: str = "exact",
+) -> Recipe:
     """Binarised networks: weights and activations are +1 and -1, products are exact integers.
 
     Parameters
@@ -33,6 +41,12 @@ def bnn(stochastic: bool = False, norm: str = "batch", g: int = 8, stochastic_ac
         Bits of gradients, 2 to 16, rounded stochastically.
     stochastic_activations : bool
         Draw the signs of activations too (clause LAY-15). Evaluation takes signs everywhere.
+    ap2 : {"nearest", "top"}
+        Reading of AP2 (clause POW-5) in normalisation by shifts, in ``rates="ap2"``, and where ``qnn train`` moves the
+        weights by shift-based AdaMax: the nearest power of two, or that of the top bit.
+    rates : {"exact", "ap2"}
+        Glorot coefficients as they are, as in the authors' MNIST model, or AP2 of them, as in that for CIFAR-10 (clause
+        BIT-5).
 
     Returns
     -------
@@ -56,14 +70,28 @@ def bnn(stochastic: bool = False, norm: str = "batch", g: int = 8, stochastic_ac
             "norm": (norm, "batch"),
             "g": (g, 8),
             "stochastic_activations": (stochastic_activations, False),
+            "ap2": (ap2, "nearest"),
+            "rates": (rates, "exact"),
         }
     )
-    rule = Binary(stochastic=stochastic)
-    return _signs("bnn" + (f"({parts})" if parts else ""), rule, norm, g, _BNN, drawn=stochastic_activations)
+    name = f"bnn({parts})" if parts else "bnn"
+    _one_of("rates", rates, "exact", "ap2")
+    rule = Binary(stochastic=stochastic, reading=ap2, rates=rates)
+    return _signs(name, rule, norm, g, _BNN, ap2, drawn=stochastic_activations)
 
 
 @checked
-def qnn(w: int = 1, a: int = 1, g: int = 8, quant: str = "linear", norm: str = "batch") -> Recipe:
+def qnn(
+    w: int = 1,
+    a: int = 1,
+    g: int = 8,
+    quant: str = "linear",
+    norm: str = "batch",
+    *,
+    scale: str = "unit",
+    ap2: str = "nearest",
+    rates: str = "exact",
+) -> Recipe:
     """Quantised networks: w-bit weights, a-bit activations, g-bit gradients.
 
     Parameters
@@ -77,6 +105,12 @@ def qnn(w: int = 1, a: int = 1, g: int = 8, quant: str = "linear", norm: str = "
     quant : {"linear", "log"}
         Grid of the weights where w is above 1.
     norm : {"batch", "shift"}
+    scale : {"unit", "max"}
+        "max" puts "linear" weights of 2 bits or more on the grid in shares of the layer's largest (clause BIT-3).
+    ap2 : {"nearest", "top"}
+        As for `bnn`, and in "log".
+    rates : {"exact", "ap2"}
+        As for `bnn`.
 
     Returns
     -------
@@ -94,15 +128,26 @@ def qnn(w: int = 1, a: int = 1, g: int = 8, quant: str = "linear", norm: str = "
     >>> str(qnn.recipes.qnn(w=4, a=4, g=6).weight)
     'int4·2^-3 NEAREST_DOWN'
     """
-    if quant not in ("linear", "log"):
-        raise ValueError(f"got quant={quant!r}; allowed are 'linear' and 'log'")
+    _one_of("quant", quant, "linear", "log")
+    _one_of("scale", scale, "unit", "max")
+    _one_of("rates", rates, "exact", "ap2")
     _bits("w", w, 1, 5 if quant == "log" else 8)
     _bits("a", a, 1, 8)
-    options = _differing({"quant": (quant, "linear"), "norm": (norm, "batch")})
+    if scale == "max" and (w == 1 or quant == "log"):
+        raise ValueError(f"got scale='max' for w={w}, quant={quant!r}; only linear weights of 2 bits or more have it")
+    options = _differing(
+        {
+            "quant": (quant, "linear"),
+            "norm": (norm, "batch"),
+            "scale": (scale, "unit"),
+            "ap2": (ap2, "nearest"),
+            "rates": (rates, "exact"),
+        }
+    )
     name = f"qnn(w={w}, a={a}, g={g}{', ' + options if options else ''})"
-    rule, weight = _grid(w, quant)
+    rule, weight = _grid(w, quant, scale, {"reading": ap2, "rates": rates})
     if w == a == 1:
-        return _signs(name, rule, norm, g, _QNN)
+        return _signs(name, rule, norm, g, _QNN, ap2)
     activation, gradient = Format(8), Format(g, Rounding.STOCHASTIC)
     recipe = Recipe(
         name,
@@ -115,12 +160,13 @@ def qnn(w: int = 1, a: int = 1, g: int = 8, quant: str = "linear", norm: str = "
         activated=None if a == 1 else Format(a, exponent=1 - a),
         rule=rule,
         activation_layer="sign" if a == 1 else "quantized",
-        normalization=_norm(norm),
+        normalization=_one_of("norm", norm, "batch", "shift"),
         padding=1 if a == 1 else 0,
         normalize_last=True,
         loss="square_hinge",
         strict=True,
         source=_QNN,
+        ap2=ap2,
     )
     return _with_ends(recipe)
 
@@ -161,8 +207,7 @@ def dorefa(w: int = 1, a: int = 2, g: int = 6, scale: str = "tensor") -> Recipe:
     """
     _bits("w", w, 1, 8)
     _bits("a", a, 1, 8)
-    if scale not in ("tensor", "sample"):
-        raise ValueError(f"got scale={scale!r}; allowed are 'tensor' and 'sample'")
+    _one_of("scale", scale, "tensor", "sample")
     options = _differing({"scale": (scale, "tensor")})
     name = f"dorefa(w={w}, a={a}, g={g}{', ' + options if options else ''})"
     own = Format(g, Rounding.STOCHASTIC)
@@ -191,7 +236,7 @@ def dorefa(w: int = 1, a: int = 2, g: int = 6, scale: str = "tensor") -> Recipe:
     )
 
 
-def _signs(name: str, rule: WeightRule, norm: str, g: int, source: str, *, drawn: bool = False) -> Recipe:
+def _signs(name: str, rule: WeightRule, norm: str, g: int, source: str, ap2: str, *, drawn: bool = False) -> Recipe:
     """Signs for weights and activations, exact products between them."""
     activation, gradient = Format(8), Format(g, Rounding.STOCHASTIC)
     recipe = Recipe(
@@ -205,13 +250,14 @@ def _signs(name: str, rule: WeightRule, norm: str, g: int, source: str, *, drawn
         product=_EXACT,
         rule=rule,
         activation_layer="sign",
-        normalization=_norm(norm),
+        normalization=_one_of("norm", norm, "batch", "shift"),
         padding=1,
         normalize_last=True,
         loss="square_hinge",
         strict=True,
         source=source,
         drawn_signs=drawn,
+        ap2=ap2,
     )
     return _with_ends(recipe)
 
@@ -223,20 +269,21 @@ def _with_ends(recipe: Recipe) -> Recipe:
     return replace(recipe, first=first, last=last)
 
 
-def _grid(w: int, quant: str) -> tuple[WeightRule, Format]:
+def _grid(w: int, quant: str, scale: str, readings: dict[str, Any]) -> tuple[WeightRule, Format]:
     """Rule and format of w-bit weights."""
     if w == 1:
-        return Binary(), _SIGNS
+        return Binary(**readings), _SIGNS
     if quant == "linear":
-        return Clipped(), Format(w, exponent=1 - w)
+        kind = ByLargest if scale == "max" else Clipped
+        return kind(**readings), Format(w, exponent=1 - w)
     lowest = pow2_levels(w) - 1
-    return Logarithmic(bits=w), Format(lowest + 2, exponent=-lowest)
+    return Logarithmic(bits=w, **readings), Format(lowest + 2, exponent=-lowest)
 
 
-def _norm(norm: str) -> str:
-    if norm not in ("batch", "shift"):
-        raise ValueError(f"got norm={norm!r}; allowed are 'batch' and 'shift'")
-    return norm
+def _one_of(key: str, value: str, *allowed: str) -> str:
+    if value not in allowed:
+        raise ValueError(f"got {key}={value!r}; allowed are {' and '.join(map(repr, allowed))}")
+    return value
 
 
 def _bits(role: str, bits: int, low: int, high: int) -> None:

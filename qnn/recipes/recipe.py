@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from qnn.numerics import Rounding, level_thresholds, staircase_slope
+from qnn.numerics.pow2 import ap2_carry
 from qnn.quantizer import Format, Quantizer
 from qnn.updates import UpdateRule
 from qnn.weights import WeightRule
@@ -98,6 +99,8 @@ class Recipe:
         only the bits count: noise rounds, and the grid is that of the gradient.
     drawn_signs : bool
         Whether the activation layer "sign" draws in training, +1 with the probability (x + 1) / 2.
+    ap2 : {"nearest", "top"}
+        Reading of AP2 in normalisation by shifts; ``qnn train`` takes it for shift-based AdaMax (clause POW-5).
     """
 
     name: str
@@ -129,6 +132,7 @@ class Recipe:
     split: Format | None = None
     samples: Format | None = None
     drawn_signs: bool = False
+    ap2: str = "nearest"
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples.rounding != Rounding.STOCHASTIC:
@@ -149,6 +153,7 @@ class Recipe:
             raise ValueError(f"got padding={self.padding!r} for recipe {self.name!r}; allowed are 0 and 1")
         if self.last_bits is not None and not 2 <= self.last_bits <= 16:
             raise ValueError(f"got last_bits={self.last_bits}; allowed are 2 to 16 or None")
+        ap2_carry(self.ap2)
 
     @property
     def is_integer(self) -> bool:
@@ -222,7 +227,12 @@ class Recipe:
         for kind in ("rule", "update", "staircase"):
             if (chosen := getattr(self, kind)) is not None:
                 found[kind] = str(chosen)
-        for key, usual in (("activation_layer", "relu"), ("normalization", "batch"), ("loss", "cross_entropy")):
+        for key, usual in (
+            ("activation_layer", "relu"),
+            ("normalization", "batch"),
+            ("loss", "cross_entropy"),
+            ("ap2", "nearest"),
+        ):
             if getattr(self, key) != usual:
                 found[key] = getattr(self, key)
         if self.drawn_signs:

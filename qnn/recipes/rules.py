@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from qnn.numerics import (
     Noise,
+    ap2,
     binarize,
     binarize_stochastic,
+    by_largest,
+    by_largest_grad,
     check_exact_terms,
     dorefa_weights,
     dorefa_weights_grad,
@@ -27,12 +30,21 @@ Float32 = NDArray[np.float32]
 class Clipped(WeightRule):
     """Masters in -1 .. 1, first uniform there, moved with Glorot coefficients; the grid is that of the weight's format.
 
+    Parameters
+    ----------
+    reading : {"nearest", "top"}
+        Of AP2, where the rule or its rates take it.
+    rates : {"exact", "ap2"}
+        Glorot coefficients as they are, or AP2 of them.
+
     Notes
     -----
     Source: QNN paper, Algorithm 1 and LinearQuant. Bit-exactness: clauses BIT-3, BIT-5, UPD-3 and FMT-6.
     """
 
     limit: float | None = 1.0
+    reading: str = "nearest"
+    rates: str = "exact"
 
     def __str__(self) -> str:
         return "linear grid"
@@ -41,7 +53,34 @@ class Clipped(WeightRule):
         return 1.0
 
     def rate(self, fan_in: int, fan_out: int) -> float:
-        return glorot_rate(fan_in, fan_out)
+        exact = glorot_rate(fan_in, fan_out)
+        return exact if self.rates == "exact" else float(ap2(np.asarray(exact, np.float32), self.reading))
+
+
+@dataclass(frozen=True)
+class ByLargest(Clipped):
+    """LinearQuant of the masters in shares of the layer's largest magnitude, which is a constant in the gradient.
+
+    Notes
+    -----
+    Source: a third-party implementation of LinearQuant. Bit-exactness: clauses BIT-3 and FMT-6.
+    """
+
+    @property
+    def keeps_scale(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return "linear grid of max"
+
+    def training(self, master: Float32, site: Quantizer) -> Float32:
+        return by_largest(master)
+
+    def inference(self, master: Float32) -> Float32:
+        return by_largest(master)
+
+    def gradient(self, gradient: Float32, master: Float32, site: Quantizer) -> Float32:
+        return by_largest_grad(gradient, master)
 
 
 @dataclass(frozen=True)
@@ -104,10 +143,10 @@ class Logarithmic(Clipped):
         return f"powers of two, {self.bits} bits"
 
     def training(self, master: Float32, site: Quantizer) -> Float32:
-        return log_quant(master, self.bits)
+        return log_quant(master, self.bits, self.reading)
 
     def inference(self, master: Float32) -> Float32:
-        return log_quant(master, self.bits)
+        return log_quant(master, self.bits, self.reading)
 
 
 @dataclass(frozen=True)
@@ -138,4 +177,4 @@ class Dorefa(WeightRule):
         return dorefa_weights_grad(gradient, master, self.bits)
 
 
-__all__ = ["Binary", "Clipped", "Dorefa", "Logarithmic"]
+__all__ = ["Binary", "ByLargest", "Clipped", "Dorefa", "Logarithmic"]

@@ -26,7 +26,7 @@ else:  # pragma: no cover - the same parser under its older name
     import tomli as tomllib
 
 SCHEDULES = ("constant", "step", "cosine", "exponential")
-OPTIMIZERS = ("sgd", "adam", "adamax")
+OPTIMIZERS = ("sgd", "adam", "adamax", "adamax-ap2")  # the last: adamax whose state is its rounded divisor
 AUGMENTATIONS = ("none", "crop-flip")
 
 

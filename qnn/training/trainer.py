@@ -5,8 +5,9 @@ It knows nothing of folders, events or signals: `session` adds those, and `diges
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -342,8 +343,11 @@ def make_optimizer(config: TrainConfig, parameters: list[tuple[str, Any]]) -> op
     if rules := [parameter.update for _, parameter in parameters if parameter.update is not None]:
         _check_unused(config, rules[0].rule.takes_rate)
         return optim.RecipeUpdate(parameters)
-    if config.optimizer in ("adam", "adamax"):
-        kind = optim.Adam if config.optimizer == "adam" else optim.ShiftAdaMax
+    if config.optimizer != "sgd":
+        kind: Callable[..., optim.Optimizer] = optim.Adam
+        if config.optimizer in ("adamax", "adamax-ap2"):
+            store = "ap2" if config.optimizer == "adamax-ap2" else "exact"
+            kind = partial(optim.ShiftAdaMax, store=store, ap2=recipes.parse(config.recipe).ap2)
         return kind(
             parameters, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon, weight_decay=config.weight_decay
         )

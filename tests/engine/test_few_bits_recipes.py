@@ -16,12 +16,17 @@ import qnn
 from qnn import DFP, data, nn, recipes
 from qnn.errors import ConfigError
 from qnn.models import BinaryConvNet, BinaryMLP
+from qnn.models.resnet import Plan, ResNet
 from qnn.numerics import (
     Noise,
     ap2,
+    ap2_dots,
     binarize,
     binarize_stochastic,
+    by_largest,
+    by_largest_grad,
     glorot_rate,
+    linear_quant,
     log_quant,
     round_samples,
     sign,
@@ -40,11 +45,23 @@ KINDS = (
     "dorefa(w=1, a=2, g=6)",
     "dorefa(w=1, a=2, g=6, scale=sample)",
 )
+READINGS = (
+    "bnn(norm=shift, ap2=top, rates=ap2)",
+    "qnn(w=4, a=4, g=6, quant=log, norm=shift, ap2=top)",
+    "qnn(w=2, a=2, g=8, scale=max, rates=ap2)",
+)
 
 
-@given(st.booleans(), st.sampled_from(["batch", "shift"]), st.integers(2, 16), st.booleans())
-def test_the_name_of_bnn_reads_back(stochastic: bool, norm: str, g: int, activations: bool) -> None:
-    recipe = recipes.bnn(stochastic, norm, g, activations)
+NORMS = st.sampled_from(["batch", "shift"])
+AP2 = st.sampled_from(["nearest", "top"])
+RATES = st.sampled_from(["exact", "ap2"])
+
+
+@given(st.booleans(), NORMS, st.integers(2, 16), st.booleans(), AP2, RATES)
+def test_the_name_of_bnn_reads_back(
+    stochastic: bool, norm: str, g: int, activations: bool, reading: str, rates: str
+) -> None:
+    recipe = recipes.bnn(stochastic, norm, g, activations, ap2=reading, rates=rates)
     assert recipes.parse(recipe.name) == recipe
 
 
@@ -53,10 +70,17 @@ def test_the_name_of_bnn_reads_back(stochastic: bool, norm: str, g: int, activat
     st.integers(1, 8),
     st.integers(2, 16),
     st.sampled_from(["linear", "log"]),
-    st.sampled_from(["batch", "shift"]),
+    NORMS,
+    st.sampled_from(["unit", "max"]),
+    AP2,
+    RATES,
 )
-def test_the_names_of_qnn_and_dorefa_read_back(w: int, a: int, g: int, quant: str, norm: str) -> None:
-    for recipe in (recipes.qnn(w, a, g, quant, norm), recipes.dorefa(w, a, g), recipes.dorefa(w, a, g, "sample")):
+def test_the_names_of_qnn_and_dorefa_read_back(
+    w: int, a: int, g: int, quant: str, norm: str, scale: str, reading: str, rates: str
+) -> None:
+    scale = "unit" if w == 1 or quant == "log" else scale
+    own = recipes.qnn(w, a, g, quant, norm, scale=scale, ap2=reading, rates=rates)
+    for recipe in (own, recipes.dorefa(w, a, g), recipes.dorefa(w, a, g, "sample")):
         assert recipes.parse(recipe.name) == recipe
         assert recipe.is_integer
         assert recipe.strict
@@ -75,6 +99,9 @@ def test_what_the_recipes_say() -> None:
     assert recipes.qnn(1, 2).padding == 0
     assert recipes.dorefa(2, 3).activated.bits == 4  # type: ignore[union-attr]
     assert recipes.dorefa().first_layer().rule is None
+    assert "ap2" not in found
+    assert recipes.bnn(ap2="top").last_layer().describe()["ap2"] == "top"
+    assert recipes.qnn(2, 2, scale="max").describe()["rule"] == "linear grid of max"
 
 
 @pytest.mark.parametrize(
@@ -88,6 +115,13 @@ def test_what_the_recipes_say() -> None:
         ("dorefa(a=9)", "1 to 8"),
         ("dorefa(scale=image)", "'tensor' and 'sample'"),
         ("bnn(g=1)", "2 to 16"),
+        ("bnn(ap2=floor)", "'nearest', the nearest power of two in the logarithm, and 'top'"),
+        ("qnn(w=2, ap2=floor)", "and 'top'"),
+        ("bnn(rates=round)", "'exact' and 'ap2'"),
+        ("qnn(rates=round)", "'exact' and 'ap2'"),
+        ("qnn(w=2, scale=mean)", "'unit' and 'max'"),
+        ("qnn(scale=max)", "only linear weights of 2 bits or more"),
+        ("qnn(w=2, quant=log, scale=max)", "only linear weights of 2 bits or more"),
     ],
 )
 def test_wrong_arguments_are_explained(text: str, part: str) -> None:
@@ -101,7 +135,9 @@ def test_masters_begin_in_one_and_have_their_rate_and_limit() -> None:
     layer = nn.Conv2d(3, 5, 3, bias=False, recipe=recipes.bnn())
     nn.prepare(layer, seed=1)
     assert layer.weight.limit == 1.0
-    assert layer.weight.rate == glorot_rate(27, 45)
+    assert layer.weight.rate == glorot_rate(27, 45)  # 6.93
+    for reading, want in (("nearest", 8.0), ("top", 4.0)):
+        assert nn.Conv2d(3, 5, 3, recipe=recipes.bnn(ap2=reading, rates="ap2")).weight.rate == want
     assert 0.9 < np.abs(layer.weight.numpy()).max() <= 1
     assert set(layer.weight_site.parameter(layer.weight, view=layer.rule.view).ints.ravel()) == {-1, 1}
 
@@ -194,10 +230,25 @@ def test_a_net_with_drawn_signs_trains_and_freezes_to_signs() -> None:
 
 @pytest.mark.clause("BIT-4")
 def test_log_weights_are_whole_multiples_of_their_grid() -> None:
-    layer = nn.Linear(9, 50, bias=False, recipe=recipes.qnn(4, 4, quant="log"))
+    for reading in ("nearest", "top"):
+        layer = nn.Linear(9, 50, bias=False, recipe=recipes.qnn(4, 4, quant="log", ap2=reading))
+        nn.prepare(layer, seed=1)
+        got = layer.weight_site.parameter(layer.weight, view=layer.rule.view)
+        np.testing.assert_array_equal(got.to_float(), log_quant(layer.weight.numpy(), 4, reading))
+
+
+@pytest.mark.clause("BIT-3")
+def test_linear_weights_in_shares_of_the_largest_and_their_gradient() -> None:
+    layer = nn.Linear(9, 50, bias=False, recipe=recipes.qnn(3, 3, scale="max"))
     nn.prepare(layer, seed=1)
-    got = layer.weight_site.parameter(layer.weight, view=layer.rule.view)
-    np.testing.assert_array_equal(got.to_float(), log_quant(layer.weight.numpy(), 4))
+    master = layer.weight.numpy() * np.float32(0.3)
+    layer.weight.data = master
+    for training in (True, False):
+        layer.train(training)
+        got = layer.weight_site.parameter(layer.weight, view=layer.rule.view)
+        np.testing.assert_array_equal(got.to_float(), linear_quant(by_largest(master), 3))
+    gradient = np.ones_like(master)
+    np.testing.assert_array_equal(layer.rule.gradient(gradient, master), by_largest_grad(gradient, master))
 
 
 @pytest.mark.clause("BIT-6")
@@ -273,8 +324,9 @@ def test_gradients_are_rounded_sample_by_sample_before_both_products(kind: str) 
 
 
 @pytest.mark.clause("BIT-10", "BIT-11")
-def test_shift_normalisation_multiplies_by_powers_of_two_alone() -> None:
-    recipe = recipes.bnn(norm="shift")
+@pytest.mark.parametrize(("reading", "gamma"), [("nearest", [1, -1, 0]), ("top", [1, -0.5, 0])])
+def test_shift_normalisation_multiplies_by_powers_of_two_alone(reading: str, gamma: list[float]) -> None:
+    recipe = recipes.bnn(norm="shift", ap2=reading)
     layer = nn.normalization(3, recipe)
     nn.prepare(layer, seed=1)
     random = np.random.default_rng(1)
@@ -289,12 +341,15 @@ def test_shift_normalisation_multiplies_by_powers_of_two_alone() -> None:
     normalize, scale = (entry.operation for entry in entries)
     for factor in (normalize.batch.k, scale.gamma.to_float()):
         np.testing.assert_array_equal(ap2(np.asarray(factor, np.float32)), factor)
-    np.testing.assert_array_equal(scale.gamma.to_float(), np.float32([1, -1, 0]))
+    np.testing.assert_array_equal(scale.gamma.to_float(), np.float32(gamma))
+    np.testing.assert_array_equal(normalize.batch.shift, ap2(normalize.batch.inv_std, reading))
     assert layer.normalize.running_mean.any()
     assert (layer.normalize.running_inv_std < 1).all()
-    out.backward(DFP(random.integers(-100, 100, out.shape).astype(np.int8), -6, 8))
+    upper = DFP(random.integers(-100, 100, out.shape).astype(np.int8), -6, 8)
+    out.backward(upper)
     assert isinstance(x.grad, DFP)
-    assert layer.scale.gamma.grad is not None
+    dots = ap2_dots(upper.ints, scale.x.ints, reading) * 2.0 ** (upper.exponent + scale.x.exponent)
+    np.testing.assert_array_equal(layer.scale.gamma.grad, dots.astype(np.float32))
     layer.eval()
     again = layer(x).data
     assert isinstance(again, DFP)
@@ -310,8 +365,6 @@ def test_models_refuse_what_would_not_learn() -> None:
         qnn.models.build("mlp", input_shape=(8, 8, 1), **common)
     with pytest.raises(ConfigError, match="digits-cnn or bnn-convnet"):
         qnn.models.build("lenet5", input_shape=(28, 28, 1), **common)
-    with pytest.raises(ConfigError, match="shortcuts would carry one bit"):
-        qnn.models.build("resnet20", input_shape=(8, 8, 1), **common)
     with pytest.raises(ConfigError, match="averages, and they are no signs; take googlenet"):
         qnn.models.build("inception-v3", input_shape=(75, 75, 1), **common)
     with pytest.raises(ConfigError, match="at least 8x8"):
@@ -344,19 +397,20 @@ def trained(model: nn.Module, images: np.ndarray, labels: np.ndarray, steps: int
     return figures
 
 
-@pytest.mark.parametrize("recipe", KINDS)
+@pytest.mark.parametrize("recipe", KINDS + READINGS)
 def test_small_nets_learn_the_digits(recipe: str) -> None:
     train, test = (data.load("digits", split=split) for split in ("train", "test"))
     model = small((8, 8, 1), recipes.parse(recipe))
     trained(model, train.images, train.labels, 90)
     model.eval()
     with qnn.no_grad():
-        right = (model(test.images).numpy().argmax(axis=1) == test.labels).mean()
-    assert right > (0.7 if "stochastic" in recipe else 0.85)
+        layered = model(test.images).numpy()
+    assert (layered.argmax(axis=1) == test.labels).mean() > (0.7 if "stochastic" in recipe else 0.85)
+    np.testing.assert_array_equal(qnn.inference.freeze(model, test.images[:1])(test.images), layered)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
-@pytest.mark.parametrize("recipe", KINDS)
+@pytest.mark.parametrize("recipe", KINDS + READINGS)
 def test_every_path_and_thread_number_trains_the_same(kind: str, recipe: str) -> None:
     random = np.random.default_rng(0)
     shape = (8, 8, 1) if kind == "mlp" else (8, 9, 3)
@@ -373,12 +427,57 @@ def test_every_path_and_thread_number_trains_the_same(kind: str, recipe: str) ->
     assert all(result == results[0] for result in results[1:])
 
 
+@pytest.mark.clause("BIT-6", "BIT-12")
+@pytest.mark.parametrize("net", ["zeros", "projections", "bottlenecks"])
+def test_shortcuts_between_signs_carry_sums(net: str) -> None:
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (24, 8, 8, 1), np.uint8), random.integers(0, 5, 24)
+    plan: int | Plan = 1 if net == "zeros" else Plan(7, ((8, 2), (12, 1)), net == "bottlenecks", projection=True)
+    recipe, found = recipes.bnn(), []
+    for path in PATHS:
+        with qnn.use_kernels(path):
+            model = ResNet(plan, (8, 8, 1), 5, recipe, nn.ImageInput((0.3,), (0.4,), recipe))
+            figures = trained(model, images, labels, 3, 8)
+            model.eval()
+            with qnn.no_grad(), qnn.trace() as entries:
+                layered = model(images).numpy()
+            for products in ("auto", "xnor", "multiply"):
+                np.testing.assert_array_equal(
+                    qnn.inference.freeze(model, images[:1], products=products)(images), layered
+                )
+            found.append((figures, layered.tobytes()))
+    assert all(other == found[0] for other in found)
+    sums = [entry.operation.output.bits for entry in entries if entry.operation.name == "add"]
+    assert sums == [8] * len(model.blocks)
+
+
+def test_a_residual_net_of_signs_learns_the_digits() -> None:
+    train, test = (data.load("digits", split=split) for split in ("train", "test"))
+    recipe = recipes.bnn()
+    model = ResNet(1, (8, 8, 1), 10, recipe, nn.ImageInput((0.3,), (0.4,), recipe))
+    trained(model, train.images, train.labels, 90)
+    model.eval()
+    with qnn.no_grad():
+        assert (model(test.images).numpy().argmax(axis=1) == test.labels).mean() > 0.85
+
+
 @pytest.mark.clause("UPD-4")
-def test_training_takes_the_recipes_loss_and_shift_adamax() -> None:
-    config = TrainConfig(model="digits-cnn", recipe="bnn(norm=shift)", optimizer="adamax", lr=2.0**-6, train_limit=32)
+@pytest.mark.parametrize(
+    ("name", "reading", "readings"),
+    [
+        ("adamax", "nearest", ("exact", "nearest")),
+        ("adamax", "top", ("exact", "top")),
+        ("adamax-ap2", "nearest", ("ap2", "nearest")),
+        ("adamax-ap2", "top", ("ap2", "top")),
+    ],
+)
+def test_training_takes_the_recipes_loss_and_shift_adamax(name: str, reading: str, readings: tuple[str, str]) -> None:
+    recipe = f"bnn(norm=shift, ap2={reading})"
+    config = TrainConfig(model="digits-cnn", recipe=recipe, optimizer=name, lr=2.0**-6, train_limit=32)
     trainer = Trainer(config, data.load("digits", split="train"))
     assert isinstance(trainer.criterion, nn.SquareHingeLoss)
     assert isinstance(trainer.optimizer, qnn.optim.ShiftAdaMax)
+    assert trainer.optimizer.readings == readings
     batch = next(iter(trainer.batches(background=False)))
     trainer.train_step(*batch)
     saved = trainer.checkpoint()
@@ -386,3 +485,10 @@ def test_training_takes_the_recipes_loss_and_shift_adamax() -> None:
     other.restore(saved)
     assert other.optimizer.steps == 1  # type: ignore[attr-defined]
     assert other.train_step(*batch).digest == trainer.train_step(*batch).digest
+    if readings[0] == "ap2":  # what is kept has been rounded
+        state = trainer.optimizer.state_dict()["largest.net.layers.1.weight"]
+        np.testing.assert_array_equal(ap2(state) + np.float32(config.epsilon), state)
+    with pytest.raises(ValueError, match="'exact'"):
+        qnn.optim.ShiftAdaMax(trainer.parameters, store="nearest")
+    with pytest.raises(ValueError, match="'top'"):
+        qnn.optim.ShiftAdaMax(trainer.parameters, ap2="floor")

@@ -91,6 +91,8 @@ def test_adam(
     beta2=factors,
     eps=st.sampled_from([2.0**-27, 2.0**-149, 0.0, 1e-30, 3.0]),
     decay=factors,
+    store=st.sampled_from(["exact", "ap2"]),
+    reading=st.sampled_from(["nearest", "top"]),
     threads=thread_counts,
 )
 def test_shift_adamax(
@@ -103,10 +105,12 @@ def test_shift_adamax(
     beta2: float,
     eps: float,
     decay: float,
+    store: str,
+    reading: str,
     threads: int,
 ) -> None:
     w, g, m, v = (data.draw(real_arrays((n,))) for _ in range(4))
-    args = (w, g, m, np.abs(v), step, lr, beta1, beta2, eps, decay)
+    args = (w, g, m, np.abs(v), step, lr, beta1, beta2, eps, decay, store, reading)
     assert outcome(path, "shift_adamax", *args, threads=threads) == outcome("reference", "shift_adamax", *args)
 
 
@@ -162,6 +166,8 @@ def test_wrong_input_is_refused_alike(path: str) -> None:
     same_error(path, "adam", w, w, w, w[:1], 1, 0.1)
     same_error(path, "shift_adamax", w, w, w, w, 0, 0.1)
     same_error(path, "shift_adamax", w, w, w, w, 1, np.inf)
+    same_error(path, "shift_adamax", w, w, w, w, 1, 0.1, store="power")
+    same_error(path, "shift_adamax", w, w, w, w, 1, 0.1, reading="floor")
     same_error(path, "shift_adamax", w, w, w, w * np.float32(np.nan), 1, 0.1)
     same_error(path, "shift_adamax", w, w, w, w * np.float32(3e38), 1, 0.1)
     same_error(path, "ints_to_float32", np.ones(2, np.float32), 0)

@@ -18,6 +18,8 @@ from qnn.numerics import (
     ap2_dots,
     binarize,
     binarize_stochastic,
+    by_largest,
+    by_largest_grad,
     check_exact_terms,
     dorefa_activations,
     dorefa_weights,
@@ -47,8 +49,8 @@ def array(*numbers: float) -> np.ndarray:
     return np.array(numbers, np.float32)
 
 
-def power(x: Fraction) -> Fraction:
-    """AP2 by squares: |x| * 2**-k above the root of 2 goes up."""
+def power(x: Fraction, reading: str = "nearest") -> Fraction:
+    """AP2 by squares: |x| * 2**-k above the root of 2 goes up, but where only the top bit counts."""
     if x == 0:
         return Fraction(0)
     k = 0
@@ -56,7 +58,7 @@ def power(x: Fraction) -> Fraction:
         k += 1
     while abs(x) < Fraction(2) ** k:
         k -= 1
-    k += (abs(x) / Fraction(2) ** k) ** 2 > 2
+    k += reading == "nearest" and (abs(x) / Fraction(2) ** k) ** 2 > 2
     return (1 if x > 0 else -1) * Fraction(2) ** k
 
 
@@ -99,17 +101,34 @@ def test_linear_levels(w: np.float32, bits: int) -> None:
     assert -linear_quant(-got, bits)[0] == got[0] or got[0] == -1
 
 
+@pytest.mark.clause("BIT-3")
+@given(st.lists(NUMBERS, max_size=9), st.integers(2, 8))
+def test_linear_levels_of_shares_of_the_largest(numbers: list[np.float32], bits: int) -> None:
+    w, gradient = array(*numbers), np.full(len(numbers), 3, np.float32)
+    largest = max((abs(ieee.of(v)) for v in w), default=Fraction(0)) or Fraction(1)
+    shares = by_largest(w)
+    assert [ieee.of(v) for v in shares] == [ieee.div(ieee.of(v), largest) for v in w]
+    levels = linear_quant(shares, bits)
+    np.testing.assert_array_equal(linear_quant(by_largest(w * np.float32(4)), bits), levels)  # no scale is left
+    if largest <= Fraction(3, 2**128):
+        with pytest.raises(OverflowError, match="not finite: scale='max'"):
+            by_largest_grad(gradient, w)
+    else:
+        want = [ieee.div(Fraction(3), largest) for _ in w]
+        assert [ieee.of(v) for v in by_largest_grad(gradient, w)] == want
+
+
 @pytest.mark.clause("BIT-4")
-@given(NUMBERS, st.integers(2, 5))
-def test_log_levels(w: np.float32, bits: int) -> None:
+@given(NUMBERS, st.integers(2, 5), st.sampled_from(["nearest", "top"]))
+def test_log_levels(w: np.float32, bits: int, reading: str) -> None:
     least = Fraction(1, 2 ** (pow2_levels(bits) - 1))
     x = Fraction(float(w))
-    size = min(max(abs(power(x)), least), Fraction(1))
+    size = min(max(abs(power(x, reading)), least), Fraction(1))
     want = Fraction(0) if x == 0 else size if x > 0 else -size
-    got = log_quant(array(w), bits)
+    got = log_quant(array(w), bits, reading)
     assert Fraction(float(got[0])) == want
-    np.testing.assert_array_equal(log_quant(got, bits), got)
-    np.testing.assert_array_equal(log_quant(-array(w), bits), -got)
+    np.testing.assert_array_equal(log_quant(got, bits, reading), got)
+    np.testing.assert_array_equal(log_quant(-array(w), bits, reading), -got)
 
 
 @pytest.mark.clause("BIT-5")
@@ -172,35 +191,37 @@ def test_dorefa_activations_of_every_code(bits: int, exponent: int) -> None:
         assert int(y) == round(x)  # Python rounds fractions half to even
 
 
+READINGS = st.sampled_from(["nearest", "top"])
 TENSORS = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed))
 
 
 @pytest.mark.clause("BIT-9", "BIT-10")
-@given(TENSORS, st.integers(1, 9), st.integers(-8, 3), st.sampled_from([np.int8, np.int16]))
+@given(TENSORS, st.integers(1, 9), st.integers(-8, 3), st.sampled_from([np.int8, np.int16]), READINGS)
 def test_shift_statistics_and_gradient_by_loops(
-    random: np.random.Generator, count: int, exponent: int, dtype: type
+    random: np.random.Generator, count: int, exponent: int, dtype: type, reading: str
 ) -> None:
     limits = np.iinfo(dtype)
     x = random.integers(limits.min, limits.max + 1, (count, 2)).astype(dtype)
     g = random.integers(-128, 128, (count, 2)).astype(np.int8)
     mean = shift_bn_mean(x.astype(np.int64).sum(axis=0), count)
-    deviations, powers = shift_bn_deviations(x, mean)
+    deviations, powers = shift_bn_deviations(x, mean, reading)
     spread = (deviations.astype(np.int64) * powers).sum(axis=0)
-    stats = shift_bn_statistics(mean, spread, count, exponent, 1e-5)
+    stats = shift_bn_statistics(mean, spread, count, exponent, 1e-5, reading)
     sag = (g.astype(np.int64) * powers).sum(axis=0)
     a, b, c = shift_bn_grad_coefficients(stats, g.astype(np.int64).sum(axis=0), sag, count, exponent, -3)
     for ch in range(2):
         column = [int(v) for v in x[:, ch]]
         m = math.floor(Fraction(16 * sum(column), count) + Fraction(1, 2))
         assert int(mean[ch]) == m
-        v = sum((16 * q - m) * power(Fraction(16 * q - m)) for q in column)
+        v = sum((16 * q - m) * power(Fraction(16 * q - m), reading) for q in column)
         var = ieee.round(ieee.div(ieee.round(v), Fraction(count)) * Fraction(2) ** (2 * (exponent - 4)))
         inverse = ieee.div(Fraction(1), ieee.sqrt(ieee.add(var, ieee.of(np.float32(1e-5)))))
         assert ieee.of(stats.inv_std[ch]) == inverse
         assert ieee.of(stats.mean_q[ch]) == Fraction(m, 16)
-        assert ieee.of(stats.k[ch]) == power(inverse) * Fraction(2) ** exponent
-        sigma, u = power(inverse) / 8, power(inverse) * Fraction(2) ** (exponent - 4)
-        sums = sum(int(w) * power(Fraction(16 * q - m)) for q, w in zip(column, g[:, ch], strict=True))
+        shift = power(inverse, reading)
+        assert ieee.of(stats.k[ch]) == shift * Fraction(2) ** exponent
+        sigma, u = shift / 8, shift * Fraction(2) ** (exponent - 4)
+        sums = sum(int(w) * power(Fraction(16 * q - m), reading) for q, w in zip(column, g[:, ch], strict=True))
         part = ieee.mul(ieee.mul(u, u), ieee.div(ieee.round(sums), Fraction(count)))
         assert (ieee.of(a[ch]), ieee.of(b[ch])) == (sigma, -ieee.mul(sigma, part))
         total = Fraction(sum(int(w) for w in g[:, ch]))
@@ -213,38 +234,72 @@ def test_evaluation_takes_the_mean_to_sixteenths() -> None:
     assert stats.mean_q.tolist() == [4.125, -2.0]
     assert stats.shift.tolist() == [2.0, 0.5]
     assert stats.k.tolist() == [0.5, 0.125]
+    assert shift_bn_eval_statistics(array(1.03, -0.5), array(1.5, 0.7), -2, "top").shift.tolist() == [1.0, 0.5]
     for count in (0, 2**22 + 1):
         with pytest.raises(ValueError, match="entries a channel"):
             shift_bn_mean(np.zeros(1, np.int64), count)
 
 
 @pytest.mark.clause("BIT-11")
-def test_dots_with_powers_over_all_codes() -> None:
+@pytest.mark.parametrize("reading", ["nearest", "top"])
+def test_dots_with_powers_over_all_codes(reading: str) -> None:
     q = np.arange(-128, 128, dtype=np.int8)[:, None]
     g = np.random.default_rng(0).integers(-128, 128, q.shape).astype(np.int8)
-    want = sum(int(a) * power(Fraction(int(b))) for a, b in zip(g[:, 0], q[:, 0], strict=True))
-    assert ap2_dots(g, q).tolist() == [want]
+    want = sum(int(a) * power(Fraction(int(b)), reading) for a, b in zip(g[:, 0], q[:, 0], strict=True))
+    assert ap2_dots(g, q, reading).tolist() == [want]
 
 
 @pytest.mark.clause("UPD-4")
-@given(NUMBERS, NUMBERS, NUMBERS, NUMBERS.map(abs), st.integers(1, 5000), st.sampled_from([0.0, 0.01]))
-def test_shift_adamax_follows_the_stated_steps(w, g, m, v, step, decay) -> None:
+@given(
+    NUMBERS,
+    NUMBERS,
+    NUMBERS,
+    NUMBERS.map(abs),
+    st.integers(1, 5000),
+    st.sampled_from([0.0, 0.01]),
+    st.sampled_from(["exact", "ap2"]),
+    READINGS,
+)
+def test_shift_adamax_follows_the_stated_steps(w, g, m, v, step, decay, store, reading) -> None:
     betas = (0.875, 1 - 2.0**-10)
-    new_w, new_m, new_v = shift_adamax(array(w), array(g), array(m), array(v), step, 0.01, weight_decay=decay)
+    new_w, new_m, new_v = shift_adamax(
+        array(w), array(g), array(m), array(v), step, 0.01, weight_decay=decay, store=store, reading=reading
+    )
     b1, b2, lam = (ieee.of(np.float32(b)) for b in (*betas, decay))
     d = ieee.add(ieee.of(g), ieee.mul(lam, ieee.of(w)))
     first = ieee.add(ieee.mul(b1, ieee.of(m)), ieee.mul(Fraction(1, 8), d))
     largest = max(ieee.mul(b2, ieee.of(v)), abs(d))
+    tiny = Fraction(1, 2**27)
+    if store == "ap2":
+        largest = divisor = ieee.add(power(largest, reading), tiny)
+    else:
+        divisor = power(max(largest, tiny), reading)
     assert (ieee.of(new_m[0]), ieee.of(new_v[0])) == (first, largest)
-    rate = power(ieee.of(np.float32(0.01 / (1 - 0.875**step))))
-    move = ieee.div(ieee.mul(rate, first), power(max(largest, Fraction(1, 2**27))))
-    assert ieee.of(new_w[0]) == ieee.sub(ieee.of(w), move)
+    rate = power(ieee.of(np.float32(0.01 / (1 - 0.875**step))), reading)
+    assert ieee.of(new_w[0]) == ieee.sub(ieee.of(w), ieee.div(ieee.mul(rate, first), divisor))
+
+
+@pytest.mark.clause("UPD-4")
+def test_what_adamax_stores_falls_by_its_reading() -> None:
+    for store, reading, least in (("exact", "nearest", 0.97), ("ap2", "nearest", 1.0), ("ap2", "top", 2.0**-18)):
+        w, m, v = array(0), array(0), array(1)
+        for step in range(1, 31):
+            w, m, v = shift_adamax(w, array(0), m, v, step, 0.125, store=store, reading=reading)
+        assert least <= v[0] < least * 1.01
+    with pytest.raises(ValueError, match=r"'exact', .* and 'ap2'"):
+        shift_adamax(w, w, m, v, 1, 0.1, store="power")
 
 
 @pytest.mark.clause("BIT-1", "BIT-2", "BIT-3", "BIT-4", "BIT-7")
 def test_bad_input_is_refused() -> None:
     bad = array(1, np.nan)
-    for function in (binarize, lambda w: linear_quant(w, 4), lambda w: log_quant(w, 4), lambda w: dorefa_weights(w, 2)):
+    for function in (
+        binarize,
+        lambda w: linear_quant(w, 4),
+        lambda w: log_quant(w, 4),
+        lambda w: dorefa_weights(w, 2),
+        by_largest,
+    ):
         with pytest.raises(ValueError, match="NaN or infinite"):
             function(bad)
         with pytest.raises(TypeError, match="float64"):

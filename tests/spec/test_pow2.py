@@ -201,6 +201,19 @@ def test_ap2_is_exact_around_its_boundary():
 
 
 @pytest.mark.clause("POW-5")
+def test_the_top_bit_of_every_binade():
+    fields = np.array([0, 1, 0x3504F3, 0x3504F4, 0x400000, 0x7FFFFF], np.uint32)
+    exponents = np.arange(0, 255, dtype=np.uint32)[:, None]  # 0: subnormal; nothing is rounded up, so to the last
+    x = ((exponents << np.uint32(23)) | fields).view(np.float32)
+    want = [2.0 ** (np.frexp(np.float64(v))[1] - 1) if v else 0.0 for v in x.ravel()]
+    assert ap2(x, "top").ravel().tolist() == want
+    assert np.array_equal(ap2(-x, "top"), -ap2(x, "top"))
+    assert not np.signbit(ap2(np.float32([-0.0]), "top"))[0]
+    with pytest.raises(ValueError, match=r"'nearest', .* and 'top'"):
+        ap2(x, "floor")
+
+
+@pytest.mark.clause("POW-5")
 def test_ap2_at_the_ends_of_float32():
     assert ap2(np.float32([0.0, -0.0])).tolist() == [0.0, 0.0]
     assert not np.signbit(ap2(np.float32([-0.0])))[0]

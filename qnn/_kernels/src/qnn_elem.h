@@ -96,12 +96,14 @@ typedef struct {
 } qnn_sgd;
 typedef struct {
     float rate, beta1, take1, beta2, take2, correct1, correct2, epsilon, weight_decay; /* take = 1 - beta */
+    int stores;     /* of AdaMax by shifts: whether its divisor is its state */
+    uint32_t carry; /* of AP2: what lifts a field that is rounded up into the exponent */
 } qnn_adam;
 int64_t qnn_sgd_step(const qnn_sgd *how_to, const float *w, const float *g, const float *velocity, int64_t n,
                      qnn_how how, float *w_out, float *velocity_out);
 int64_t qnn_adam_step(const qnn_adam *how_to, const float *w, const float *g, const float *first, const float *second,
                       int64_t n, qnn_how how, float *w_out, float *first_out, float *second_out);
-/* The same for AdaMax by shifts; it leaves take2, correct1 and correct2 alone. */
+/* The same for AdaMax by shifts; it leaves take2, correct1 and correct2 alone, and adam_step leaves stores and carry. */
 int64_t qnn_shift_adamax_step(const qnn_adam *how_to, const float *w, const float *g, const float *first,
                               const float *largest, int64_t n, qnn_how how, float *w_out, float *first_out,
                               float *largest_out);

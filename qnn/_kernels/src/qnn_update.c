@@ -92,19 +92,19 @@ QNN_BODY void adam_body(const job *j, int64_t begin, int64_t end, int *bad)
 }
 QNN_TWICE(adam, (const job *j, int64_t begin, int64_t end, int *bad), (j, begin, end, bad))
 
-/* AP2 of x >= 0 (clause POW-5): a field above that of the root of 2 carries into the exponent. Numbers without a leading
+/* AP2 of x >= 0 (clause POW-5): a field that is rounded up carries into the exponent. Numbers without a leading
    one in the field are lifted by 2^64 before, exactly. */
-static inline float next_power(float x)
+static inline float next_power(float x, uint32_t carry)
 {
     float lift = x < 0x1p-126f ? 0x1p64f : 1.0f, lifted = x * lift, power;
     uint32_t bits;
     memcpy(&bits, &lifted, sizeof bits);
-    bits = (bits + (0x7FFFFFu - 0x3504F3u)) & 0xFF800000u;
+    bits = (bits + carry) & 0xFF800000u;
     memcpy(&power, &bits, sizeof power);
     return power / lift;
 }
 
-QNN_BODY int shift_adamax_case(const job *j, int64_t begin, int64_t end, int decays)
+QNN_BODY int shift_adamax_case(const job *j, int64_t begin, int64_t end, int decays, int stores)
 {
     const qnn_adam a = *j->adam;
     int bad = 0;
@@ -116,7 +116,13 @@ QNN_BODY int shift_adamax_case(const job *j, int64_t begin, int64_t end, int dec
         }
         float kept = a.beta1 * j->first[i], new_part = a.take1 * d, m = kept + new_part;
         float kept2 = a.beta2 * largest, size = fabsf(d), v = kept2 > size ? kept2 : size;
-        float below = next_power(v > a.epsilon ? v : a.epsilon);
+        float below;
+        if (stores) {
+            float power = next_power(v, a.carry);
+            below = v = power + a.epsilon;
+        } else {
+            below = next_power(v > a.epsilon ? v : a.epsilon, a.carry);
+        }
         float step = a.rate * m, change = step / below, w = j->w[i] - change;
         j->w_out[i] = w;
         j->first_out[i] = m;
@@ -128,7 +134,11 @@ QNN_BODY int shift_adamax_case(const job *j, int64_t begin, int64_t end, int dec
 
 QNN_BODY void shift_adamax_body(const job *j, int64_t begin, int64_t end, int *bad)
 {
-    *bad |= j->adam->weight_decay != 0 ? shift_adamax_case(j, begin, end, 1) : shift_adamax_case(j, begin, end, 0);
+    int decays = j->adam->weight_decay != 0;
+    if (j->adam->stores)
+        *bad |= decays ? shift_adamax_case(j, begin, end, 1, 1) : shift_adamax_case(j, begin, end, 0, 1);
+    else
+        *bad |= decays ? shift_adamax_case(j, begin, end, 1, 0) : shift_adamax_case(j, begin, end, 0, 0);
 }
 QNN_TWICE(shift_adamax, (const job *j, int64_t begin, int64_t end, int *bad), (j, begin, end, bad))
 
