@@ -30,6 +30,7 @@ from qnn.numerics import (
     staircase,
 )
 from qnn.quantizer import Quantizer
+from qnn.report import compression
 from qnn.training.config import TrainConfig
 from qnn.training.trainer import Trainer
 
@@ -41,6 +42,8 @@ ALL = [
     "nbq(a=16, g=12)",
     "nbq(n=2, staircase=3, slope=derived)",
     "nbq(n=4, thresholds=log, relative=False, exempt=both)",
+    "nbq(inclusive=False)",
+    "nbq(n=1, inclusive=False, staircase=2)",
     "ternary",
     "ternary(scaled=False)",
     "deepshift",
@@ -70,15 +73,16 @@ def test_names_read_back(text: str) -> None:
     st.one_of(st.just("schedule"), st.floats(0, 1)),
     st.sampled_from([None, "truncate", "nearest", "log", "numbers"]),
     st.booleans(),
+    st.booleans(),
     st.one_of(st.none(), st.integers(1, 5)),
     st.sampled_from(["none", "first", "last", "both"]),
 )
-def test_every_choice_reads_back(n, a, form, alpha, thresholds, relative, staircase, exempt) -> None:
+def test_every_choice_reads_back(n, a, form, alpha, thresholds, relative, inclusive, staircase, exempt) -> None:
     chosen: Any = [2.0**-i for i in range(2 ** (n - 1) - 1)] if thresholds == "numbers" else thresholds
-    recipe = recipes.nbq(
-        n, a, form=form, alpha=alpha, thresholds=chosen, relative=relative, staircase=staircase, exempt=exempt
-    )
+    ends: dict[str, Any] = {"inclusive": inclusive, "staircase": staircase, "exempt": exempt}
+    recipe = recipes.nbq(n, a, form=form, alpha=alpha, thresholds=chosen, relative=relative, **ends)
     assert recipes.parse(recipe.name) == recipe
+    assert ("inclusive" in recipe.name) == (not inclusive)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +105,10 @@ def test_every_choice_reads_back(n, a, form, alpha, thresholds, relative, stairc
         ("nbq(n=1, thresholds=0.2)", "a sign has none"),
         ("nbq(n=4, thresholds=paper)", "3 bits alone"),
         ("nbq(thresholds=mean)", "known are"),
+        ("nbq(inclusive=0)", "True or False"),
+        ("nbq(inclusive=upper)", "True or False"),
+        ("nbq(n=1, inclusive=False)", "a sign has no threshold"),
+        ("nbq(n=1, staircase=1, inclusive=False)", "a sign has no threshold"),
         ("nbq(staircase=0)", "1, 2, 3, 4 and 5"),
         ("nbq(slope=squared)", "printed"),
         ("nbq(exempt=middle)", "none, first, last and both"),
@@ -229,6 +237,32 @@ def test_in_the_last_epoch_weights_are_levels_and_stay() -> None:
     assert not layer.rule.gradient(np.ones_like(master), master).any()
 
 
+@pytest.mark.clause("WGT-1", "WGT-10")
+@pytest.mark.parametrize(("inclusive", "want"), [(True, [1, 0.5, 0.25, -1]), (False, [0.5, 0.25, 0, -0.5])])
+def test_a_threshold_has_one_side_everywhere(inclusive: bool, want: list[float]) -> None:
+    recipe = recipes.nbq(3, form="ste", thresholds="truncate", relative=False, inclusive=inclusive, staircase=3)
+    layer = nn.Linear(4, 1, bias=False, recipe=recipe)
+    stairs = nn.activation(recipe)
+    model = nn.Sequential(nn.Quantize(recipe), layer, stairs)
+    nn.prepare(model, seed=1)
+    layer.weight.data = master = np.array([[1, 0.5, 0.25, -1]], np.float32)
+    x = qnn.Tensor(np.eye(4, dtype=np.float32))
+    for _ in range(2):  # in training, then in evaluation
+        with qnn.no_grad(), qnn.trace() as entries:
+            model(x)
+        assert entries[1].operation.weight.to_float().tolist() == [want]
+        model.eval()
+    frozen = freeze(model, x, products="shift")
+    np.testing.assert_array_equal(frozen(x), outputs(model, x))
+    assert layer.rule is not None
+    assert layer.rule.inference(master).tolist() == [want]
+    assert compression.layer_sizes(model)[0].zeros == want.count(0)
+    codes = np.array([4, 12, 24], np.int8)  # thresholds 1/8, 3/8 and 3/4 of "nearest"
+    y = stairs(qnn.Tensor(DFP(codes, -5, 8)))
+    assert isinstance(y.data, DFP)
+    assert y.data.ints.tolist() == ([1, 2, 4] if inclusive else [0, 1, 2])
+
+
 @pytest.mark.clause("WGT-10")
 @pytest.mark.parametrize("slope", ["printed", "derived", "straight"])
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5])
@@ -351,6 +385,7 @@ def test_five_epochs_learn_and_shifts_repeat_the_multiply_on_all_test_images(
         "nbq(n=3, a=16)",
         "nbq(n=5, a=16)",
         "nbq(n=2, a=6)",
+        "nbq(n=3, thresholds=truncate, inclusive=False, staircase=3)",
         "nbq(exempt=last)",
         "logquant(b=3, staircase=4)",
         "deepshift(b=4, form=ps)",
