@@ -29,6 +29,9 @@ from qnn.numerics import (
     requantize,
     staircase,
 )
+from qnn.numerics.mac import patches
+from qnn.ops.conv import Conv2dInteger
+from qnn.ops.linear import LinearInteger
 from qnn.quantizer import Quantizer
 from qnn.report import compression
 from qnn.training.config import TrainConfig
@@ -410,6 +413,86 @@ def test_shifts_on_every_path(recipe: str, digits: tuple[Any, Any]) -> None:
     qnn.set_num_threads(before)
 
 
+def truncated(self: Any, x: DFP, *masters: Any) -> DFP:
+    """A layer's forward pass with floor(x * 2**-i) for each term where all weights are 0 or +-2**-i, by plain NumPy."""
+    weights = np.ldexp(self.weight.ints.astype(np.float64), self.weight.exponent)
+    small = np.isin(np.abs(weights), [0, *(2.0**-i for i in range(15))]).all()
+    terms = x.ints.astype(np.int64)
+    if isinstance(self, Conv2dInteger):
+        terms = patches(terms, weights.shape[1:3], *self.window.args()[:3])
+        terms = terms.reshape(*terms.shape[:3], -1)
+    flat = weights.reshape(len(weights), -1)
+    products = terms[..., None, :] * np.abs(flat)
+    grid = x.exponent if small else x.exponent + self.weight.exponent
+    sums = (np.sign(flat) * (np.floor(products) if small else np.ldexp(products, -self.weight.exponent))).sum(-1)
+    total, exponent = sums.astype(np.int64), grid
+    if self.bias is not None:
+        exponent = min(grid, self.bias.exponent)
+        total = (total << (grid - exponent)) + (self.bias.ints.astype(np.int64) << (self.bias.exponent - exponent))
+    return self.output.requantize(total, exponent)
+
+
+@pytest.mark.clause("POW-4", "WGT-11")
+@pytest.mark.parametrize(
+    ("recipe", "layers"),
+    [
+        ("nbq(n=3)", 3),
+        ("nbq(n=3, a=16, form=ste)", 3),
+        ("nbq(n=5)", 3),
+        ("nbq(n=5, a=16)", 3),
+        ("nbq(n=4, a=6, exempt=last)", 2),
+        ("nbq(n=3, inclusive=False, staircase=4)", 3),
+        ("deepshift", 3),
+        ("logquant(b=3)", 3),
+    ],
+)
+def test_truncating_shifts_are_the_layers_with_truncated_terms(
+    recipe: str, layers: int, digits: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = trained(recipe, digits, epochs=1, train_limit=256, batch_size=16)
+    images = digits[1].images[:16]
+    exact = outputs(model, images)
+    frozen = freeze(model, images[:1], products="shift-truncating")
+    assert sum(step.names[0].startswith("truncating shift ") for step in frozen.steps) == layers
+    assert not any(step.names[0].startswith("shift ") for step in frozen.steps)
+    with monkeypatch.context() as patch:
+        patch.setattr(Conv2dInteger, "forward", truncated)
+        patch.setattr(LinearInteger, "forward", truncated)
+        want = outputs(model, images)
+    assert not np.array_equal(want, exact), "the terms that are cut are seen in the outputs"
+    before = qnn.get_num_threads()
+    for path in qnn.available_kernels():
+        with qnn.use_kernels(path):
+            for threads in (1, 3):
+                qnn.set_num_threads(threads)
+                np.testing.assert_array_equal(frozen(images), want)
+    qnn.set_num_threads(before)
+    np.testing.assert_array_equal(freeze(model, images[:1], products="shift")(images), exact)
+
+
+@pytest.mark.clause("POW-4", "WGT-11")
+@pytest.mark.parametrize("step", [2.0**-4, 2.0**-7, 2.0**-9])
+@pytest.mark.parametrize("levels", [[1, -0.5, 0.25, 0], [0.5, -0.25, 0.25, 0.5], [0.25, -0.25, 0, 0.25], [1, -1, 1, 0]])
+def test_sums_of_truncated_terms_lie_on_the_input_s_grid(
+    levels: list[float], step: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever levels a layer has: 2**-i shifts by i. Biases are coarser than that grid, and finer."""
+    recipe = recipes.nbq(3, form="ste", relative=False, thresholds="truncate")
+    recipe = replace(recipe, weight=replace(recipe.weight, exponent=-6, bits=8))  # type: ignore[type-var]
+    layer = nn.Linear(4, 3, recipe=recipe)
+    model = nn.Sequential(nn.Quantize(recipe), layer)
+    nn.prepare(model, seed=1)
+    layer.weight.data = np.array([levels] * 3, np.float32)
+    layer.bias.data = np.array([step, -3 * step, 5 * step], np.float32)  # type: ignore[union-attr]
+    x = np.random.default_rng(0).normal(0, 1, (40, 4)).astype(np.float32)
+    model(qnn.Tensor(x))
+    frozen, exact = freeze(model, x, products="shift-truncating"), outputs(model, qnn.Tensor(x))
+    monkeypatch.setattr(LinearInteger, "forward", truncated)
+    np.testing.assert_array_equal(frozen(x), outputs(model, qnn.Tensor(x)))
+    if set(levels) == {1, -1, 0}:
+        np.testing.assert_array_equal(frozen(x), exact, "nothing is shifted")
+
+
 @pytest.mark.clause("WGT-11")
 @given(st.data())
 def test_codes_say_the_weights(data: st.DataObject) -> None:
@@ -427,6 +510,14 @@ def test_codes_say_the_weights(data: st.DataObject) -> None:
     powers = {abs(int(w)).bit_length() for w in weights if w}
     width = max(powers) - min(powers) + 1
     assert bits == min(b for b in (2, 3, 4, 5) if width <= pow2_levels(b))
+    one = data.draw(st.integers(max(powers) - 3, max(powers) + 3)) - 1  # of bit lengths, one above the power
+    found, depth = codes_of(weights, one), one + 1 - min(powers)
+    assert (found is None) == (one + 1 < max(powers) or depth >= pow2_levels(5))
+    if found is not None:
+        codes, bits, shift = found
+        np.testing.assert_array_equal(np.ldexp(decode_pow2(codes, bits).astype(float), shift), weights)
+        assert shift + pow2_levels(bits) - 1 == one, "the largest code"
+        assert bits == min(b for b in (2, 3, 4, 5) if depth < pow2_levels(b))
     assert codes_of(np.array([*weights, 3], np.int16)) is None
 
 
@@ -450,6 +541,18 @@ def test_products_that_cannot_be_had_are_refused(digits: tuple[Any, Any]) -> Non
     model = trained("dfp8", digits, epochs=1, train_limit=32, batch_size=16)
     with pytest.raises(FreezeError, match="power-of-two weights"):
         freeze(model, images, products="shift")
-    with pytest.raises(ValueError, match="allowed are auto, multiply, xnor, shift"):
+    with pytest.raises(FreezeError, match="products='shift-truncating'.*power-of-two weights of at most 1"):
+        freeze(model, images, products="shift-truncating")
+    with pytest.raises(ValueError, match="allowed are auto, multiply, xnor, shift, shift-truncating"):
         freeze(model, images, products="add")
     assert model.training, "the mode is as it was"
+    recipe = recipes.dfp8()
+    layer = nn.Linear(2, 1, bias=False, recipe=recipe)
+    small = nn.Sequential(nn.Quantize(recipe), layer)
+    nn.prepare(small, seed=1)
+    layer.weight.data = np.array([[2, 0.5]], np.float32)
+    x = np.array([[1, -0.75]], np.float32)
+    small(qnn.Tensor(x))
+    np.testing.assert_array_equal(freeze(small, x, products="shift")(x), outputs(small, qnn.Tensor(x)))
+    with pytest.raises(FreezeError, match="of at most 1"):
+        freeze(small, x, products="shift-truncating")
