@@ -12,8 +12,8 @@ from qnn.cli.common import find_run, percent, print_json, print_table, seconds
 
 TRUNCATING = "shift-truncating"
 _OTHERWISE = (
-    f"{TRUNCATING}: each shifted term is rounded down (clause POW-4), so these are not the outputs of the network as it "
-    "was trained; --products shift has those"
+    f"{TRUNCATING}: each shifted term is rounded down (clause POW-4), so these are not the outputs of the network as "
+    "it was trained; --products shift has those"
 )
 
 

@@ -35,14 +35,15 @@ def freeze(model: Module, example: Any, *, products: str = "auto") -> FrozenMode
     example : uint8 array, float32 array or Tensor [N, ...]
         One input or more, of the kind and shape that the network takes; N at least 1.
     products : {"auto", "multiply", "xnor", "shift", "shift-truncating"}
-        How layers with weights multiply; the outputs are the same but for the last. "multiply" takes integer products. "xnor" counts
-        bits of packed words where the weights are all +1 or -1: XNOR products where the inputs are signs too, else the
-        bit planes of 8-bit inputs, as in a first layer; "shift" takes codes, shifts and additions where
+        How layers with weights multiply; the outputs are the same but for the last. "multiply" takes integer products.
+        "xnor" counts bits of packed words where the weights are all +1 or -1: XNOR products where the inputs are signs
+        too, else the bit planes of 8-bit inputs, as in a first layer; "shift" takes codes, shifts and additions where
         all weights are 0 or plus or minus powers of two that some code of 2 to 5 bits can say, as those of
-        :func:`qnn.recipes.nbq` are; each is an error where no layer is of that kind. "auto" takes XNOR
-        products wherever it can and multiplies elsewhere. "shift-truncating" is a cheaper datapath and **not** the
-        network that was trained: where all weights are 0 or plus or minus ``2**-i``, i at most 14, a term is the input
-        shifted right by i and rounded down, and the sum stays on the input's grid; other layers multiply exactly.
+        :func:`qnn.recipes.nbq` are. "auto" takes XNOR products wherever it can and multiplies elsewhere.
+        "shift-truncating" is a cheaper datapath and **not** the network that was trained: where all weights are 0 or
+        plus or minus ``2**-i``, i at most 14, a term is the input shifted right by i and rounded down, and the sum
+        stays on the input's grid; other layers multiply exactly. Products on bits or codes are an error where no layer
+        has such weights.
 
     Returns
     -------

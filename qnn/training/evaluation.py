@@ -80,7 +80,7 @@ FORMS = (*PRODUCTS, LAYERS)
 def runner(
     model: Module, dataset: Dataset, products: str = "auto"
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """The network from images to logits: frozen where it can be, which is faster and has the same bits unless it truncates."""
+    """The network from images to logits: frozen where it can be, which is faster; the same bits unless it truncates."""
     if products != LAYERS:
         try:
             return freeze(model, dataset.images[:1], products=products)

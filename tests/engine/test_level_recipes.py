@@ -541,7 +541,7 @@ def test_products_that_cannot_be_had_are_refused(digits: tuple[Any, Any]) -> Non
     model = trained("dfp8", digits, epochs=1, train_limit=32, batch_size=16)
     with pytest.raises(FreezeError, match="power-of-two weights"):
         freeze(model, images, products="shift")
-    with pytest.raises(FreezeError, match="products='shift-truncating'.*power-of-two weights of at most 1"):
+    with pytest.raises(FreezeError, match=r"products='shift-truncating'.*power-of-two weights of at most 1"):
         freeze(model, images, products="shift-truncating")
     with pytest.raises(ValueError, match="allowed are auto, multiply, xnor, shift, shift-truncating"):
         freeze(model, images, products="add")
