@@ -160,8 +160,8 @@ def conv2d_weight_grad(
     return cast(Ints, _kernels.call("conv2d_weight_grad", x, g, kernel, *geometry, _count(groups, "groups")))
 
 
-def shift_gemm(x: Ints, codes: NDArray[np.uint8], bits: int, packed: bool = False) -> Ints:
-    """Exact product of activations with power-of-two weights by shifts and additions.
+def shift_gemm(x: Ints, codes: NDArray[np.uint8], bits: int, packed: bool = False, truncating: bool = False) -> Ints:
+    """Product of activations with power-of-two weights by shifts and additions; exact, unless ``truncating``.
 
     Parameters
     ----------
@@ -171,10 +171,12 @@ def shift_gemm(x: Ints, codes: NDArray[np.uint8], bits: int, packed: bool = Fals
     bits : int
         Width of a code, 2 to 5.
     packed : bool, default False
+    truncating : bool, default False
+        Shift right instead, each term rounded down: ``sign * (x >> i)`` for the weight ``sign * 2**-i``.
 
     Returns
     -------
-    int32 or int64 array [M, N] at exponent ``e_x - (r - 1)`` with ``r = 2**(bits-1) - 1``:
+    int32 or int64 array [M, N] at exponent ``e_x - (r - 1)`` with ``r = 2**(bits-1) - 1``, or e_x if ``truncating``:
     int32 while ``K * 2**(nx-1) * 2**(r-1) < 2**31``
 
     Raises
@@ -184,7 +186,8 @@ def shift_gemm(x: Ints, codes: NDArray[np.uint8], bits: int, packed: bool = Fals
 
     Notes
     -----
-    The integers of the product with the decoded weights. Bit-exactness: clauses POW-1 to POW-3; nothing may vary.
+    The integers of the product with the decoded weights, unless ``truncating``. Bit-exactness: clauses POW-1 to POW-4;
+    nothing may vary.
 
     Examples
     --------
@@ -192,6 +195,8 @@ def shift_gemm(x: Ints, codes: NDArray[np.uint8], bits: int, packed: bool = Fals
     >>> weights = np.array([[4, -1, 0], [2, 2, -4]])
     >>> shift_gemm(np.array([[10, 20, 30]], np.int8), encode_pow2(weights, bits=3), bits=3)
     array([[ 20, -60]], dtype=int32)
+    >>> shift_gemm(np.array([[11, 21, 30]], np.int8), encode_pow2(weights, bits=3), bits=3, truncating=True)
+    array([[  6, -15]], dtype=int32)
     """
     _check(x, "x", 2, np.int8, np.int16)
     _check(codes, "codes", 2, np.uint8)
@@ -202,7 +207,7 @@ def shift_gemm(x: Ints, codes: NDArray[np.uint8], bits: int, packed: bool = Fals
                 "pass packed=True for the bytes of pack_pow2"
             )
         codes = numerics.pack_pow2(codes, bits)
-    return cast(Ints, _kernels.call("shift_gemm", x, codes, bits, x.shape[1]))
+    return cast(Ints, _kernels.call("shift_gemm", x, codes, bits, x.shape[1], bool(truncating)))
 
 
 def shift_conv2d(
@@ -214,8 +219,9 @@ def shift_conv2d(
     padding: Size = 0,
     dilation: Size = 1,
     groups: int = 1,
+    truncating: bool = False,
 ) -> Ints:
-    """Exact convolution with packed power-of-two weights by shifts and additions.
+    """Convolution with packed power-of-two weights by shifts and additions; exact, unless ``truncating``.
 
     Parameters
     ----------
@@ -227,6 +233,8 @@ def shift_conv2d(
     kernel : int or (KH, KW)
     stride, padding, dilation, groups
         As for `conv2d`.
+    truncating : bool, default False
+        As for `shift_gemm`.
 
     Returns
     -------
@@ -234,12 +242,12 @@ def shift_conv2d(
 
     Notes
     -----
-    Bit-exactness: clause POW-3; nothing may vary.
+    Bit-exactness: clauses POW-3 and POW-4; nothing may vary.
     """
     _check(x, "x", 4, np.int8, np.int16)
     _check(packed, "packed", 2, np.uint8)
     args = (_pair(kernel, "kernel", 1), *_geometry(stride, padding, dilation), _count(groups, "groups"))
-    return cast(Ints, _kernels.call("shift_conv2d", x, packed, bits, *args))
+    return cast(Ints, _kernels.call("shift_conv2d", x, packed, bits, *args, bool(truncating)))
 
 
 def pack_bits(x: NDArray[Any]) -> Words:

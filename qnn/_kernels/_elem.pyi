@@ -106,6 +106,7 @@ def shift_conv2d(
     padding: Pair = ...,
     dilation: Pair = ...,
     groups: int = ...,
+    truncating: bool = ...,
 ) -> Ints: ...
 def xnor_gemm(path: int, a_words: NDArray[np.uint64], b_words: NDArray[np.uint64], k: int) -> NDArray[np.int32]: ...
 def xnor_conv2d(

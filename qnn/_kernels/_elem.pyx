@@ -99,9 +99,9 @@ cdef extern from "qnn_elem.h" nogil:
     void qnn_sum_pool_grad(const qnn_pool *p, const void *g, int bytes, qnn_how how, int32_t *dx) noexcept
     void qnn_pow2_weights(const uint8_t *packed, int bits, int64_t rows, int64_t k, int16_t *weights) noexcept
     int qnn_shift_gemm(const void *x, int x_bytes, const uint8_t *packed, int bits, int64_t m, int64_t n, int64_t k,
-                       int wide, qnn_how how, void *y) noexcept
+                       int wide, int truncating, qnn_how how, void *y) noexcept
     int qnn_shift_conv2d(const qnn_window *window, const void *x, int x_bytes, const uint8_t *packed, int bits,
-                         int wide, qnn_how how, void *y) noexcept
+                         int wide, int truncating, qnn_how how, void *y) noexcept
     int qnn_xnor_gemm(const uint64_t *a, const uint64_t *b, int64_t m, int64_t n, int64_t k, qnn_how how,
                       int32_t *y) noexcept
     int qnn_xnor_conv2d(const qnn_window *window, const uint64_t *x, const uint64_t *w, int pad, qnn_how how,
@@ -683,15 +683,15 @@ def pow2_weights(object packed, object bits, object k):
 
 
 def shift_gemm(int path, object x, object packed, object bits, object k, object truncating=False):
-    if truncating or not (_is_small(x) and x.ndim == 2 and _are_codes(packed, bits, k) and x.shape[1] == k):
+    if not (_is_small(x) and x.ndim == 2 and _are_codes(packed, bits, k) and x.shape[1] == k):
         return _reference["shift_gemm"](x, packed, bits, k, truncating)
     dtype = _shift_accumulator_dtype(k, 8 * x.itemsize, bits)
     cdef cnp.ndarray flat = _dense(x), codes = _dense(packed), y = _empty((x.shape[0], packed.shape[0]), dtype)
     cdef int64_t m = x.shape[0], n = packed.shape[0], terms = k
-    cdef int width = bits, wide = y.itemsize == 8, failed
+    cdef int width = bits, wide = y.itemsize == 8, right = bool(truncating), failed
     with nogil:
-        failed = qnn_shift_gemm(flat.data, _bytes(flat), <uint8_t *>codes.data, width, m, n, terms, wide, _how(path),
-                                y.data)
+        failed = qnn_shift_gemm(flat.data, _bytes(flat), <uint8_t *>codes.data, width, m, n, terms, wide, right,
+                                _how(path), y.data)
     if failed:
         raise _no_memory()
     return y
@@ -715,17 +715,18 @@ cdef bint _window(qnn_window *w, object shape, object filters, object kernel, ob
 
 
 def shift_conv2d(int path, object x, object packed, object bits, object kernel, object stride=(1, 1),
-                 object padding=(0, 0), object dilation=(1, 1), object groups=1):
+                 object padding=(0, 0), object dilation=(1, 1), object groups=1, object truncating=False):
     cdef qnn_window w
     if not (_is_small(x) and x.ndim == 4 and isinstance(packed, _np.ndarray) and packed.ndim == 2
             and _window(&w, x.shape, packed.shape[0], kernel, stride, padding, dilation, groups)
             and _are_codes(packed, bits, w.kh * w.kw * (w.channels // w.groups))):
-        return _reference["shift_conv2d"](x, packed, bits, kernel, stride, padding, dilation, groups)
+        return _reference["shift_conv2d"](x, packed, bits, kernel, stride, padding, dilation, groups, truncating)
     dtype = _shift_accumulator_dtype(w.kh * w.kw * (w.channels // w.groups), 8 * x.itemsize, bits)
     cdef cnp.ndarray flat = _dense(x), codes = _dense(packed), y = _empty((w.images, w.oh, w.ow, w.filters), dtype)
-    cdef int width = bits, wide = y.itemsize == 8, failed
+    cdef int width = bits, wide = y.itemsize == 8, right = bool(truncating), failed
     with nogil:
-        failed = qnn_shift_conv2d(&w, flat.data, _bytes(flat), <uint8_t *>codes.data, width, wide, _how(path), y.data)
+        failed = qnn_shift_conv2d(&w, flat.data, _bytes(flat), <uint8_t *>codes.data, width, wide, right, _how(path),
+                                  y.data)
     if failed:
         raise _no_memory()
     return y

@@ -194,13 +194,15 @@ def _shift_gemm_multiplied(
     path: str, x: Ints, packed: NDArray[np.uint8], bits: int, k: int, truncating: bool = False
 ) -> Ints:
     """shift_gemm by decoding the codes and multiplying: the same integers, and the processor multiplies faster."""
+    if truncating:
+        return _shifting("shift_gemm")(x, packed, bits, k, truncating)
     gemm, quick = TABLE["gemm"].get(path), SHIFT_GEMM4.get(path)
-    if quick is not None and bits == 4 and not truncating and _are_bytes(x, packed, k):
+    if quick is not None and bits == 4 and _are_bytes(x, packed, k):
         dtype = numerics.shift_accumulator_dtype(k, 8, 4)
         return quick(x, packed, k).astype(dtype, copy=False)
     weights = _elem.pow2_weights(packed, bits, k)
-    if gemm is None or weights is None or truncating or not _is_small(x) or x.ndim != 2 or x.shape[1] != k:
-        return COMPILED["c"]["shift_gemm"](x, packed, bits, k, truncating)
+    if gemm is None or weights is None or not _is_small(x) or x.ndim != 2 or x.shape[1] != k:
+        return COMPILED["c"]["shift_gemm"](x, packed, bits, k)
     dtype = numerics.shift_accumulator_dtype(k, 8 * x.itemsize, bits)
     return gemm(x, weights, False, True).astype(dtype, copy=False)
 
@@ -215,8 +217,11 @@ def _shift_conv2d_multiplied(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
     groups: int = 1,
+    truncating: bool = False,
 ) -> Ints:
     """shift_conv2d by decoding the codes and multiplying."""
+    if truncating:
+        return _shifting("shift_conv2d")(x, packed, bits, kernel, stride, padding, dilation, groups, truncating)
     conv2d = TABLE["conv2d"].get(path)
     weights = None
     if (
@@ -235,6 +240,11 @@ def _shift_conv2d_multiplied(
     dtype = numerics.shift_accumulator_dtype(k, 8 * x.itemsize, bits)
     filters = weights.reshape(packed.shape[0], kernel[0], kernel[1], channels)
     return conv2d(x, filters, stride, padding, dilation, groups).astype(dtype, copy=False)
+
+
+def _shifting(operation: str) -> Callable[..., Ints]:
+    """The form of an operation that shifts, with the widest vectors it has: what truncates is no multiplication."""
+    return partial(getattr(_elem, operation), int(_elem.has_avx2()))
 
 
 def _are_bytes(x: object, packed: object, k: int) -> bool:

@@ -10,6 +10,12 @@ import click
 
 from qnn.cli.common import find_run, percent, print_json, print_table, seconds
 
+TRUNCATING = "shift-truncating"
+_OTHERWISE = (
+    f"{TRUNCATING}: each shifted term is rounded down (clause POW-4), so these are not the outputs of the network as "
+    "it was trained; --products shift has those"
+)
+
 
 @click.command("eval", short_help="Test a run on its own or other data.")
 @click.argument("run", metavar="[RUN]", required=False)
@@ -22,10 +28,10 @@ from qnn.cli.common import find_run, percent, print_json, print_table, seconds
 )
 @click.option(
     "--products",
-    type=click.Choice(["auto", "multiply", "xnor", "shift", "layers"]),
+    type=click.Choice(["auto", "multiply", "xnor", "shift", TRUNCATING, "layers"]),
     default="auto",
     show_default=True,
-    help="How the frozen network multiplies, or layer by layer; the outputs are the same.",
+    help=f"How the frozen network multiplies, or layer by layer; the outputs are the same but for {TRUNCATING}.",
 )
 @click.option("--kernels", metavar="NAME", help="Kernel path, as in qnn info.")
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads of the kernels.")
@@ -59,6 +65,8 @@ def command(
         taken = time.perf_counter() - begun
     if restored.note:
         click.echo(restored.note, err=True)
+    if products == TRUNCATING:
+        click.echo(_OTHERWISE, err=True)
     if as_json:
         keys: dict[str, Any] = {
             "test_accuracy": tested.accuracy,

@@ -11,7 +11,7 @@ import numpy as np
 from qnn.errors import FreezeError, NoProductsError
 from qnn.inference import xnor
 from qnn.inference.frozen import FrozenModel, Port, Step, Value
-from qnn.inference.lower import PRODUCTS, Node, lower
+from qnn.inference.lower import PRODUCTS, SHIFTS, TRUNCATING, Node, lower
 from qnn.nn import ImageInput, Module
 from qnn.numerics import Rounding
 from qnn.operation import no_grad, trace
@@ -34,13 +34,16 @@ def freeze(model: Module, example: Any, *, products: str = "auto") -> FrozenMode
         Left as it is, in the mode it was in.
     example : uint8 array, float32 array or Tensor [N, ...]
         One input or more, of the kind and shape that the network takes; N at least 1.
-    products : {"auto", "multiply", "xnor", "shift"}
-        How layers with weights multiply; the outputs are the same. "multiply" takes integer products. "xnor" counts
-        bits of packed words where the weights are all +1 or -1: XNOR products where the inputs are signs too, else the
-        bit planes of 8-bit inputs, as in a first layer; "shift" takes codes, shifts and additions where
+    products : {"auto", "multiply", "xnor", "shift", "shift-truncating"}
+        How layers with weights multiply; the outputs are the same but for the last. "multiply" takes integer products.
+        "xnor" counts bits of packed words where the weights are all +1 or -1: XNOR products where the inputs are signs
+        too, else the bit planes of 8-bit inputs, as in a first layer; "shift" takes codes, shifts and additions where
         all weights are 0 or plus or minus powers of two that some code of 2 to 5 bits can say, as those of
-        :func:`qnn.recipes.nbq` are; each is an error where no layer is of that kind. "auto" takes XNOR
-        products wherever it can and multiplies elsewhere.
+        :func:`qnn.recipes.nbq` are. "auto" takes XNOR products wherever it can and multiplies elsewhere.
+        "shift-truncating" is a cheaper datapath and **not** the network that was trained: where all weights are 0 or
+        plus or minus ``2**-i``, i at most 14, a term is the input shifted right by i and rounded down, and the sum
+        stays on the input's grid; other layers multiply exactly. Products on bits or codes are an error where no layer
+        has such weights.
 
     Returns
     -------
@@ -59,7 +62,7 @@ def freeze(model: Module, example: Any, *, products: str = "auto") -> FrozenMode
     Notes
     -----
     Bit-exactness: clauses LAY-11, WGT-11 and those of the operations; compared with the network on the example before
-    it is returned.
+    it is returned (for "shift-truncating" the form that multiplies is compared).
 
     Examples
     --------
@@ -89,7 +92,8 @@ def freeze(model: Module, example: Any, *, products: str = "auto") -> FrozenMode
     try:
         with no_grad():
             frozen = _freeze(model, given, products)
-            _compare(model, frozen, given)
+            # What truncates has other outputs; that the steps are those of the network, exact products show.
+            _compare(model, _freeze(model, given, "multiply") if products == TRUNCATING else frozen, given)
     finally:
         model.train(was_training)
     return frozen
@@ -128,10 +132,11 @@ def _freeze(model: Module, example: Any, products: str) -> FrozenModel:
             "'multiply', or a binary recipe such as qnn.recipes.bnn()"
         )
     steps = lower(nodes, uses, products, ready)
-    if products == "shift" and not any(step.names[0].startswith("shift ") for step in steps):
+    if products in SHIFTS and not any(step.names[0].startswith(f"{SHIFTS[products]} ") for step in steps):
+        small = " of at most 1" if products == TRUNCATING else ""
         raise NoProductsError(
-            "got products='shift' for a network none of whose layers has power-of-two weights; train it with a recipe "
-            "such as nbq, or leave products out"
+            f"got products={products!r} for a network none of whose layers has power-of-two weights{small}; train it "
+            "with a recipe such as nbq, or leave products out"
         )
     return FrozenModel(
         _with_ends(steps, {source.slot, result.slot} | constants.keys()), constants, source, result, slots

@@ -115,7 +115,8 @@ class FrozenModel:
     It holds copies of all it needs: training the network further does not change it. A batch is worked through in parts
     whose activations stay in the cache, which changes no bit, because nothing here depends on the batch.
 
-    Bit-exactness: clause LAY-11 and those of the operations; the outputs are the network's in evaluation mode.
+    Bit-exactness: clause LAY-11 and those of the operations; the outputs are the network's in evaluation mode, but for
+    steps named "truncating shift" (clause POW-4).
     """
 
     def __init__(self, steps: list[Step], constants: dict[int, Value], source: Port, result: Port, slots: int) -> None:

@@ -73,8 +73,8 @@ def lower(
         inputs = node.inputs
         if _fits_a_table(node) and not all(isinstance(member.operation, ReluInteger) for member in chain):
             run, inputs = _through_table(chain), node.inputs[:1]
-        elif products == "shift" and (shifted := shift_product(node.operation, node.inputs[0].exponent or 0)):
-            chain = [replace(node, name=f"shift {node.name}")]
+        elif products in SHIFTS and (shifted := _shifted(node, products == TRUNCATING)):
+            chain = [replace(node, name=f"{SHIFTS[products]} {node.name}")]
             run = shifted
         elif (prepare := _PREPARED.get(type(node.operation))) and (prepared := prepare(node, chain[1:])):
             run = prepared
@@ -173,6 +173,10 @@ def _product(operation: Any, node: Node) -> tuple[NDArray[Any], NDArray[np.int64
     exponent = (node.inputs[0].exponent or 0) + operation.weight.exponent
     bias = None if operation.bias is None else align_bias(operation.bias, exponent)
     return operation.weight.ints.copy(), bias, exponent, operation.output.frozen_target()
+
+
+def _shifted(node: Node, truncating: bool) -> Run | None:
+    return shift_product(node.operation, node.inputs[0].exponent or 0, truncating)
 
 
 def _prepared(operation: str, *arguments: Any) -> Run:
@@ -281,8 +285,12 @@ _RULES: dict[type, Callable[[Any, Node], Run | None]] = {
 }
 
 
-PRODUCTS = ("auto", "multiply", "xnor", "shift")
+TRUNCATING = "shift-truncating"
+"""The one way to multiply whose outputs are not those of the network."""
+SHIFTS = {"shift": "shift", TRUNCATING: "truncating shift"}
+"""{products on codes: what goes before the names of such steps}."""
+PRODUCTS = ("auto", "multiply", "xnor", *SHIFTS)
 """What :func:`qnn.inference.freeze` may be asked for."""
 
 
-__all__ = ["PRODUCTS", "Node", "at_rest", "is_per_channel", "lower"]
+__all__ = ["PRODUCTS", "SHIFTS", "TRUNCATING", "Node", "at_rest", "is_per_channel", "lower"]

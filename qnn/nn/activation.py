@@ -112,7 +112,8 @@ class StaircaseActivation(Module):
             raise TypeError(f"got float32 as input of {self.label}; it gives integers: take an integer recipe")
         chosen = self.staircase
         slope = staircase_slope(chosen.bits, chosen.slope)
-        return self.run(StaircaseInteger(chosen.bits, chosen.thresholds, slope, self.gradient), x)
+        operation = StaircaseInteger(chosen.bits, chosen.thresholds, chosen.inclusive, slope, self.gradient)
+        return self.run(operation, x)
 
 
 class ReluClip(Module):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,11 @@ def level_thresholds(bits: int, chosen: str | Sequence[float]) -> Float32:
 
 
 def quantize_levels(
-    w: Float32, bits: int, thresholds: str | Sequence[float] = "nearest", relative: bool = False
+    w: Float32,
+    bits: int,
+    thresholds: str | Sequence[float] = "nearest",
+    relative: bool = False,
+    inclusive: bool = True,
 ) -> Float32:
     """Q(w): the level of each weight, 0 or ``sign(w) * 2**-i``; for 1 bit the sign, where 0 gives +1.
 
@@ -92,6 +96,9 @@ def quantize_levels(
     relative : bool
         Thresholds are shares of the largest magnitude of w: each is multiplied by it, one float32 product. The levels
         stay absolute.
+    inclusive : bool
+        A level begins at its threshold, as the n-BQ-NN paper says it; False: above it, as its companion, the AQE paper,
+        does, so that a magnitude equal to D_r gives 0.
 
     Returns
     -------
@@ -104,7 +111,8 @@ def quantize_levels(
 
     Notes
     -----
-    Source: n-BQ-NN paper, equations 4 and 5. Bit-exactness: clauses WGT-1 and WGT-3; nothing may vary.
+    Source: n-BQ-NN paper, equations 4 and 5; AQE paper, equation 22. Bit-exactness: clauses WGT-1 and
+    WGT-3; nothing may vary.
     """
     bounds = level_thresholds(bits, thresholds)
     w = _finite(w, "quantize_levels")
@@ -113,7 +121,8 @@ def quantize_levels(
     magnitude = np.abs(w)
     if relative:
         bounds = bounds * magnitude.max(initial=np.float32(0))
-    reached = np.searchsorted(bounds[::-1], magnitude, side="right")  # how many thresholds are at most |w|
+    side: Literal["right", "left"] = "right" if inclusive else "left"  # of thresholds equal to |w|: counted, or not
+    reached = np.searchsorted(bounds[::-1], magnitude, side=side)
     levels = np.ldexp(np.float32(1), np.arange(len(bounds) + 1) - len(bounds)).astype(np.float32)
     levels[0] = 0
     return np.where(w == 0, np.float32(0), np.copysign(levels[reached], w) + np.float32(0))  # + 0: no negative zero
@@ -277,7 +286,13 @@ def exact_sum(x: NDArray[np.float32]) -> float:
     return math.fsum(math.ldexp(total, place - 148 - 24) for place, total in enumerate(partial.tolist()))
 
 
-def staircase(q: NDArray[Any], exponent: int, bits: int, thresholds: str | Sequence[float] = "nearest") -> NDArray[Any]:
+def staircase(
+    q: NDArray[Any],
+    exponent: int,
+    bits: int,
+    thresholds: str | Sequence[float] = "nearest",
+    inclusive: bool = True,
+) -> NDArray[Any]:
     """Levels of integer activations: Q(q * 2**exponent) as integers at the exponent of :func:`level_format`.
 
     Returns
@@ -290,7 +305,8 @@ def staircase(q: NDArray[Any], exponent: int, bits: int, thresholds: str | Seque
     """
     place, width = level_format(bits)
     values = np.ldexp(q.astype(np.float64), exponent)  # exact
-    levels = quantize_levels(values.astype(np.float32), bits, thresholds)  # at most 16 bits: exact in float32
+    exact = values.astype(np.float32)  # at most 16 bits
+    levels = quantize_levels(exact, bits, thresholds, inclusive=inclusive)
     return np.ldexp(levels, -place).astype(np.int16 if width > 8 else np.int8)
 
 

@@ -118,8 +118,7 @@ def shift_gemm(x: np.ndarray, packed: np.ndarray, bits: int, k: int, truncating:
     ----------
     x : int8 or int16 array [M, K]
     packed : uint8 array [N, ceil(K*bits/8)]
-    truncating : the cheap shifter, for comparison only: each term is ``sign * (x >> (r - m))`` at exponent e_x, and
-        loses up to one unit
+    truncating : the cheap shifter: each term is ``sign * (x >> (r - m))`` at exponent e_x, and loses up to one unit
 
     Returns
     -------
@@ -159,8 +158,11 @@ def shift_conv2d(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
     groups: int = 1,
+    truncating: bool = False,
 ) -> np.ndarray:
     """Convolution with packed power-of-two weights; row o of ``packed`` is the flattened [KH, KW, C // groups].
+
+    ``truncating`` is as in `shift_gemm`.
 
     Returns
     -------
@@ -168,7 +170,7 @@ def shift_conv2d(
 
     Notes
     -----
-    Bit-exactness: clause POW-3; nothing may vary.
+    Bit-exactness: clause POW-3 (POW-4 with ``truncating``); nothing may vary.
     """
     kh, kw = kernel
     o = packed.shape[0]
@@ -182,7 +184,7 @@ def shift_conv2d(
     for group in range(groups):
         columns = windows[..., group * cg : (group + 1) * cg].reshape(n * oh * ow, k)
         rows = slice(group * (o // groups), (group + 1) * (o // groups))
-        y[:, rows] = shift_gemm(columns, packed[rows], bits, k)
+        y[:, rows] = shift_gemm(columns, packed[rows], bits, k, truncating)
     return y.reshape(n, oh, ow, o)
 
 

@@ -131,13 +131,20 @@ class StaircaseInteger(Operation):
     name = "staircase"
 
     def __init__(
-        self, bits: int, thresholds: str | Sequence[float], slope: tuple[int, int], gradient: Quantizer
+        self,
+        bits: int,
+        thresholds: str | Sequence[float],
+        inclusive: bool,
+        slope: tuple[int, int],
+        gradient: Quantizer,
     ) -> None:
-        self.bits, self.thresholds, self.slope, self.gradient = bits, thresholds, slope, gradient
+        self.bits, self.thresholds, self.inclusive = bits, thresholds, inclusive
+        self.slope, self.gradient = slope, gradient
 
     def forward(self, x: DFP) -> DFP:
         self.x = x
-        return DFP(staircase(x.ints, x.exponent, self.bits, self.thresholds), *level_format(self.bits))
+        levels = staircase(x.ints, x.exponent, self.bits, self.thresholds, self.inclusive)
+        return DFP(levels, *level_format(self.bits))
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         numerator, exponent = self.slope

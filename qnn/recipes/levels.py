@@ -62,6 +62,8 @@ class LevelRule(WeightRule):
         Q(W) with the gradient g.
     alpha : float or "schedule"
         Share of the latent weight, 0 to 1, or the course that the n-BQ-NN code gives it over the training.
+    inclusive : bool
+        A level begins at its threshold; False: above it, as in the AQE paper.
 
     Notes
     -----
@@ -73,6 +75,7 @@ class LevelRule(WeightRule):
     relative: bool = False
     form: str = "reconstruct"
     alpha: float | str = "schedule"
+    inclusive: bool = True
 
     def __post_init__(self) -> None:
         level_thresholds(self.bits, self.thresholds)
@@ -96,6 +99,7 @@ class LevelRule(WeightRule):
 
     def __str__(self) -> str:
         where = "" if self.bits == 1 else f", thresholds {self.thresholds}{' of max' if self.relative else ''}"
+        where += "" if self.bits == 1 or self.inclusive else " exclusive"
         share = "" if self.form == "ste" else f", alpha {self.alpha}"
         return f"{self.bits}-bit levels{where}, {self.form}{share}"
 
@@ -106,7 +110,7 @@ class LevelRule(WeightRule):
         return float(self.alpha)
 
     def inference(self, master: Float32) -> Float32:
-        return quantize_levels(master, self.bits, self.thresholds, self.relative)
+        return quantize_levels(master, self.bits, self.thresholds, self.relative, self.inclusive)
 
     def training(self, master: Float32, site: Quantizer) -> Float32:
         levels = self.inference(master)
@@ -221,6 +225,7 @@ def nbq(
     alpha: float | str = "schedule",
     thresholds: str | float | Sequence[float] | None = None,
     relative: bool = True,
+    inclusive: bool = True,
     staircase: int | None = None,
     slope: str = "printed",
     exempt: str = "none",
@@ -243,6 +248,8 @@ def nbq(
         for n = 3. Without: "paper" for n = 3, for n = 2 0.14, where level 1 begins in that code, else "nearest".
     relative : bool
         Thresholds are shares of each layer's largest magnitude, as in the code.
+    inclusive : bool
+        A level begins at its threshold, of weights and of the staircase; False: above it, as the AQE paper has it.
     staircase : int, optional
         Activations of 1 to 5 bits of levels instead of relu.
     slope : {"printed", "derived", "straight"}
@@ -263,9 +270,11 @@ def nbq(
     staircase_slope(1, slope)
     if n == 1 and thresholds is not None:
         raise ValueError(f"got thresholds={thresholds!r} for n=1; a sign has none: leave them out")
+    if not inclusive and n == 1 and staircase in (None, 1):
+        raise ValueError("got inclusive=False for n=1; a sign has no threshold: leave it out")
     if form == "ste" and alpha != "schedule":
         raise ValueError(f"got alpha={alpha!r} for form='ste', which multiplies with levels alone: leave it out")
-    rule = LevelRule(1.0, n, kept, relative if n > 1 else False, form, alpha)
+    rule = LevelRule(1.0, n, kept, relative if n > 1 else False, form, alpha, inclusive or n == 1)
     options: dict[str, tuple[Any, Any]] = {
         "form": (form, "reconstruct"),
         "alpha": (alpha, "schedule"),
@@ -273,13 +282,14 @@ def nbq(
     }
     if thresholds is None:
         del options["thresholds"]
-    options |= {"relative": (relative, True), "staircase": (staircase, None), "slope": (slope, "printed")}
+    options |= {"relative": (relative, True), "inclusive": (inclusive, True)}
+    options |= {"staircase": (staircase, None), "slope": (slope, "printed")}
     options |= {"exempt": (exempt, "none")}
     name = _name("nbq", {"n": n, "a": a, "g": g}, options)
     exponent, width = level_format(n)
     if form != "ste" and width < 8:  # reconstructed weights lie between the levels
         exponent, width = -6, 8
-    stairs = None if staircase is None else Staircase(staircase, "nearest", slope)
+    stairs = None if staircase is None else Staircase(staircase, "nearest", slope, inclusive)
     return _integer(name, _NBQ, a, g, rule, Format(width, exponent=exponent), stairs, exempt)
 
 

@@ -28,18 +28,22 @@ class Staircase:
     slope : {"printed", "derived", "straight"}
         Reading of the gradient's lambda: the n-BQ-NN paper prints another sum than its derivation gives; "straight" is
         1, for LogQuant.
+    inclusive : bool
+        A level begins at its threshold; False: above it, as in the AQE paper.
     """
 
     bits: int = 1
     thresholds: str | tuple[float, ...] = "nearest"
     slope: str = "printed"
+    inclusive: bool = True
 
     def __post_init__(self) -> None:
         level_thresholds(self.bits, self.thresholds)
         staircase_slope(self.bits, self.slope)
 
     def __str__(self) -> str:
-        return f"{self.bits} bits, {self.slope} slope" + (f", {self.thresholds}" if self.bits > 1 else "")
+        where = "" if self.bits == 1 else f", {self.thresholds}{'' if self.inclusive else ' exclusive'}"
+        return f"{self.bits} bits, {self.slope} slope{where}"
 
 
 @dataclass(frozen=True)

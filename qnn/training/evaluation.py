@@ -80,7 +80,7 @@ FORMS = (*PRODUCTS, LAYERS)
 def runner(
     model: Module, dataset: Dataset, products: str = "auto"
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """The network from images to logits: frozen where it can be, which is faster and has the same bits."""
+    """The network from images to logits: frozen where it can be, which is faster; the same bits unless it truncates."""
     if products != LAYERS:
         try:
             return freeze(model, dataset.images[:1], products=products)
@@ -101,9 +101,9 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, products: s
         Images and labels.
     batch_size : int
         Images at a time, at least 1.
-    products : {"auto", "multiply", "xnor", "shift", "layers"}
+    products : {"auto", "multiply", "xnor", "shift", "shift-truncating", "layers"}
         How the frozen network multiplies, as :func:`qnn.inference.freeze` takes it; "auto" runs layer by layer what
-        cannot be frozen. "layers" does not freeze. The outputs are the same.
+        cannot be frozen. "layers" does not freeze. The outputs are the same but for "shift-truncating".
 
     Returns
     -------

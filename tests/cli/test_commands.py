@@ -60,9 +60,21 @@ def test_eval_has_the_same_outputs_whatever_multiplies(invoke: Any, trained: Pat
     ]
     assert len({result["outputs"] for result in found}) == 1
     assert [result["products"] for result in found] == ["auto", "multiply", "layers"]
-    refused = invoke("eval", trained, "--products", "xnor")
-    assert refused.exit_code == 1
-    assert "products='xnor'" in refused.stderr
+    for products in ("xnor", "shift", "shift-truncating"):
+        refused = invoke("eval", trained, "--products", products)
+        assert refused.exit_code == 1
+        assert f"products='{products}'" in refused.stderr
+
+
+def test_eval_says_that_truncating_shifts_are_not_the_network(invoke: Any, tmp_path: Path) -> None:
+    recipe = ["--recipe", "nbq(n=4)", "--epochs", "1", "--train-limit", "64"]
+    run = tmp_path / "run"
+    assert invoke("train", "--out", run, *recipe).exit_code == 0
+    results = {p: invoke("eval", run, "--json", "--products", p) for p in ("layers", "shift", "shift-truncating")}
+    outputs = {products: _json(result)["outputs"] for products, result in results.items()}
+    assert outputs["layers"] == outputs["shift"] != outputs["shift-truncating"]
+    assert "not the outputs" in results["shift-truncating"].stderr
+    assert "not the outputs" not in results["shift"].stderr
 
 
 def test_eval_on_other_data(invoke: Any, trained: Path, tmp_path: Path) -> None:

@@ -29,7 +29,11 @@ from qnn.numerics import (
     requantize,
     staircase,
 )
+from qnn.numerics.mac import patches
+from qnn.ops.conv import Conv2dInteger
+from qnn.ops.linear import LinearInteger
 from qnn.quantizer import Quantizer
+from qnn.report import compression
 from qnn.training.config import TrainConfig
 from qnn.training.trainer import Trainer
 
@@ -41,6 +45,8 @@ ALL = [
     "nbq(a=16, g=12)",
     "nbq(n=2, staircase=3, slope=derived)",
     "nbq(n=4, thresholds=log, relative=False, exempt=both)",
+    "nbq(inclusive=False)",
+    "nbq(n=1, inclusive=False, staircase=2)",
     "ternary",
     "ternary(scaled=False)",
     "deepshift",
@@ -70,15 +76,16 @@ def test_names_read_back(text: str) -> None:
     st.one_of(st.just("schedule"), st.floats(0, 1)),
     st.sampled_from([None, "truncate", "nearest", "log", "numbers"]),
     st.booleans(),
+    st.booleans(),
     st.one_of(st.none(), st.integers(1, 5)),
     st.sampled_from(["none", "first", "last", "both"]),
 )
-def test_every_choice_reads_back(n, a, form, alpha, thresholds, relative, staircase, exempt) -> None:
+def test_every_choice_reads_back(n, a, form, alpha, thresholds, relative, inclusive, staircase, exempt) -> None:
     chosen: Any = [2.0**-i for i in range(2 ** (n - 1) - 1)] if thresholds == "numbers" else thresholds
-    recipe = recipes.nbq(
-        n, a, form=form, alpha=alpha, thresholds=chosen, relative=relative, staircase=staircase, exempt=exempt
-    )
+    ends: dict[str, Any] = {"inclusive": inclusive, "staircase": staircase, "exempt": exempt}
+    recipe = recipes.nbq(n, a, form=form, alpha=alpha, thresholds=chosen, relative=relative, **ends)
     assert recipes.parse(recipe.name) == recipe
+    assert ("inclusive" in recipe.name) == (not inclusive)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +108,10 @@ def test_every_choice_reads_back(n, a, form, alpha, thresholds, relative, stairc
         ("nbq(n=1, thresholds=0.2)", "a sign has none"),
         ("nbq(n=4, thresholds=paper)", "3 bits alone"),
         ("nbq(thresholds=mean)", "known are"),
+        ("nbq(inclusive=0)", "True or False"),
+        ("nbq(inclusive=upper)", "True or False"),
+        ("nbq(n=1, inclusive=False)", "a sign has no threshold"),
+        ("nbq(n=1, staircase=1, inclusive=False)", "a sign has no threshold"),
         ("nbq(staircase=0)", "1, 2, 3, 4 and 5"),
         ("nbq(slope=squared)", "printed"),
         ("nbq(exempt=middle)", "none, first, last and both"),
@@ -229,6 +240,32 @@ def test_in_the_last_epoch_weights_are_levels_and_stay() -> None:
     assert not layer.rule.gradient(np.ones_like(master), master).any()
 
 
+@pytest.mark.clause("WGT-1", "WGT-10")
+@pytest.mark.parametrize(("inclusive", "want"), [(True, [1, 0.5, 0.25, -1]), (False, [0.5, 0.25, 0, -0.5])])
+def test_a_threshold_has_one_side_everywhere(inclusive: bool, want: list[float]) -> None:
+    recipe = recipes.nbq(3, form="ste", thresholds="truncate", relative=False, inclusive=inclusive, staircase=3)
+    layer = nn.Linear(4, 1, bias=False, recipe=recipe)
+    stairs = nn.activation(recipe)
+    model = nn.Sequential(nn.Quantize(recipe), layer, stairs)
+    nn.prepare(model, seed=1)
+    layer.weight.data = master = np.array([[1, 0.5, 0.25, -1]], np.float32)
+    x = qnn.Tensor(np.eye(4, dtype=np.float32))
+    for _ in range(2):  # in training, then in evaluation
+        with qnn.no_grad(), qnn.trace() as entries:
+            model(x)
+        assert entries[1].operation.weight.to_float().tolist() == [want]
+        model.eval()
+    frozen = freeze(model, x, products="shift")
+    np.testing.assert_array_equal(frozen(x), outputs(model, x))
+    assert layer.rule is not None
+    assert layer.rule.inference(master).tolist() == [want]
+    assert compression.layer_sizes(model)[0].zeros == want.count(0)
+    codes = np.array([4, 12, 24], np.int8)  # thresholds 1/8, 3/8 and 3/4 of "nearest"
+    y = stairs(qnn.Tensor(DFP(codes, -5, 8)))
+    assert isinstance(y.data, DFP)
+    assert y.data.ints.tolist() == ([1, 2, 4] if inclusive else [0, 1, 2])
+
+
 @pytest.mark.clause("WGT-10")
 @pytest.mark.parametrize("slope", ["printed", "derived", "straight"])
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5])
@@ -351,6 +388,7 @@ def test_five_epochs_learn_and_shifts_repeat_the_multiply_on_all_test_images(
         "nbq(n=3, a=16)",
         "nbq(n=5, a=16)",
         "nbq(n=2, a=6)",
+        "nbq(n=3, thresholds=truncate, inclusive=False, staircase=3)",
         "nbq(exempt=last)",
         "logquant(b=3, staircase=4)",
         "deepshift(b=4, form=ps)",
@@ -375,6 +413,86 @@ def test_shifts_on_every_path(recipe: str, digits: tuple[Any, Any]) -> None:
     qnn.set_num_threads(before)
 
 
+def truncated(self: Any, x: DFP, *masters: Any) -> DFP:
+    """A layer's forward pass with floor(x * 2**-i) for each term where all weights are 0 or +-2**-i, by plain NumPy."""
+    weights = np.ldexp(self.weight.ints.astype(np.float64), self.weight.exponent)
+    small = np.isin(np.abs(weights), [0, *(2.0**-i for i in range(15))]).all()
+    terms = x.ints.astype(np.int64)
+    if isinstance(self, Conv2dInteger):
+        terms = patches(terms, weights.shape[1:3], *self.window.args()[:3])
+        terms = terms.reshape(*terms.shape[:3], -1)
+    flat = weights.reshape(len(weights), -1)
+    products = terms[..., None, :] * np.abs(flat)
+    grid = x.exponent if small else x.exponent + self.weight.exponent
+    sums = (np.sign(flat) * (np.floor(products) if small else np.ldexp(products, -self.weight.exponent))).sum(-1)
+    total, exponent = sums.astype(np.int64), grid
+    if self.bias is not None:
+        exponent = min(grid, self.bias.exponent)
+        total = (total << (grid - exponent)) + (self.bias.ints.astype(np.int64) << (self.bias.exponent - exponent))
+    return self.output.requantize(total, exponent)
+
+
+@pytest.mark.clause("POW-4", "WGT-11")
+@pytest.mark.parametrize(
+    ("recipe", "layers"),
+    [
+        ("nbq(n=3)", 3),
+        ("nbq(n=3, a=16, form=ste)", 3),
+        ("nbq(n=5)", 3),
+        ("nbq(n=5, a=16)", 3),
+        ("nbq(n=4, a=6, exempt=last)", 2),
+        ("nbq(n=3, inclusive=False, staircase=4)", 3),
+        ("deepshift", 3),
+        ("logquant(b=3)", 3),
+    ],
+)
+def test_truncating_shifts_are_the_layers_with_truncated_terms(
+    recipe: str, layers: int, digits: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = trained(recipe, digits, epochs=1, train_limit=256, batch_size=16)
+    images = digits[1].images[:16]
+    exact = outputs(model, images)
+    frozen = freeze(model, images[:1], products="shift-truncating")
+    assert sum(step.names[0].startswith("truncating shift ") for step in frozen.steps) == layers
+    assert not any(step.names[0].startswith("shift ") for step in frozen.steps)
+    with monkeypatch.context() as patch:
+        patch.setattr(Conv2dInteger, "forward", truncated)
+        patch.setattr(LinearInteger, "forward", truncated)
+        want = outputs(model, images)
+    assert not np.array_equal(want, exact), "the terms that are cut are seen in the outputs"
+    before = qnn.get_num_threads()
+    for path in qnn.available_kernels():
+        with qnn.use_kernels(path):
+            for threads in (1, 3):
+                qnn.set_num_threads(threads)
+                np.testing.assert_array_equal(frozen(images), want)
+    qnn.set_num_threads(before)
+    np.testing.assert_array_equal(freeze(model, images[:1], products="shift")(images), exact)
+
+
+@pytest.mark.clause("POW-4", "WGT-11")
+@pytest.mark.parametrize("step", [2.0**-4, 2.0**-7, 2.0**-9])
+@pytest.mark.parametrize("levels", [[1, -0.5, 0.25, 0], [0.5, -0.25, 0.25, 0.5], [0.25, -0.25, 0, 0.25], [1, -1, 1, 0]])
+def test_sums_of_truncated_terms_lie_on_the_input_s_grid(
+    levels: list[float], step: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever levels a layer has: 2**-i shifts by i. Biases are coarser than that grid, and finer."""
+    recipe = recipes.nbq(3, form="ste", relative=False, thresholds="truncate")
+    recipe = replace(recipe, weight=replace(recipe.weight, exponent=-6, bits=8))  # type: ignore[type-var]
+    layer = nn.Linear(4, 3, recipe=recipe)
+    model = nn.Sequential(nn.Quantize(recipe), layer)
+    nn.prepare(model, seed=1)
+    layer.weight.data = np.array([levels] * 3, np.float32)
+    layer.bias.data = np.array([step, -3 * step, 5 * step], np.float32)  # type: ignore[union-attr]
+    x = np.random.default_rng(0).normal(0, 1, (40, 4)).astype(np.float32)
+    model(qnn.Tensor(x))
+    frozen, exact = freeze(model, x, products="shift-truncating"), outputs(model, qnn.Tensor(x))
+    monkeypatch.setattr(LinearInteger, "forward", truncated)
+    np.testing.assert_array_equal(frozen(x), outputs(model, qnn.Tensor(x)))
+    if set(levels) == {1, -1, 0}:
+        np.testing.assert_array_equal(frozen(x), exact, "nothing is shifted")
+
+
 @pytest.mark.clause("WGT-11")
 @given(st.data())
 def test_codes_say_the_weights(data: st.DataObject) -> None:
@@ -392,6 +510,14 @@ def test_codes_say_the_weights(data: st.DataObject) -> None:
     powers = {abs(int(w)).bit_length() for w in weights if w}
     width = max(powers) - min(powers) + 1
     assert bits == min(b for b in (2, 3, 4, 5) if width <= pow2_levels(b))
+    one = data.draw(st.integers(max(powers) - 3, max(powers) + 3)) - 1  # of bit lengths, one above the power
+    found, depth = codes_of(weights, one), one + 1 - min(powers)
+    assert (found is None) == (one + 1 < max(powers) or depth >= pow2_levels(5))
+    if found is not None:
+        codes, bits, shift = found
+        np.testing.assert_array_equal(np.ldexp(decode_pow2(codes, bits).astype(float), shift), weights)
+        assert shift + pow2_levels(bits) - 1 == one, "the largest code"
+        assert bits == min(b for b in (2, 3, 4, 5) if depth < pow2_levels(b))
     assert codes_of(np.array([*weights, 3], np.int16)) is None
 
 
@@ -415,6 +541,18 @@ def test_products_that_cannot_be_had_are_refused(digits: tuple[Any, Any]) -> Non
     model = trained("dfp8", digits, epochs=1, train_limit=32, batch_size=16)
     with pytest.raises(FreezeError, match="power-of-two weights"):
         freeze(model, images, products="shift")
-    with pytest.raises(ValueError, match="allowed are auto, multiply, xnor, shift"):
+    with pytest.raises(FreezeError, match=r"products='shift-truncating'.*power-of-two weights of at most 1"):
+        freeze(model, images, products="shift-truncating")
+    with pytest.raises(ValueError, match="allowed are auto, multiply, xnor, shift, shift-truncating"):
         freeze(model, images, products="add")
     assert model.training, "the mode is as it was"
+    recipe = recipes.dfp8()
+    layer = nn.Linear(2, 1, bias=False, recipe=recipe)
+    small = nn.Sequential(nn.Quantize(recipe), layer)
+    nn.prepare(small, seed=1)
+    layer.weight.data = np.array([[2, 0.5]], np.float32)
+    x = np.array([[1, -0.75]], np.float32)
+    small(qnn.Tensor(x))
+    np.testing.assert_array_equal(freeze(small, x, products="shift")(x), outputs(small, qnn.Tensor(x)))
+    with pytest.raises(FreezeError, match="of at most 1"):
+        freeze(small, x, products="shift-truncating")

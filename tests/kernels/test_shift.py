@@ -66,7 +66,7 @@ def test_four_bits_with_extremes_everywhere(path: str, code: int, value: int) ->
         assert (got == k * weight * value).all()
 
 
-@pytest.mark.clause("POW-3")
+@pytest.mark.clause("POW-3", "POW-4")
 @compiled
 @given(data=st.data(), bits=st.integers(2, 5), seed=seeds, threads=thread_counts)
 def test_shift_conv2d(path: str, data: st.DataObject, bits: int, seed: int, threads: int) -> None:
@@ -78,7 +78,7 @@ def test_shift_conv2d(path: str, data: st.DataObject, bits: int, seed: int, thre
     hw = tuple(d * (k - 1) + 1 + data.draw(st.integers(0, 5)) for k, d in zip(kernel, dilation, strict=True))
     x = data.draw(small_ints((data.draw(st.integers(0, 2)), *hw, channels)))
     packed = pack_pow2(codes((filters, kernel[0] * kernel[1] * (channels // groups)), bits, seed), bits)
-    args = (x, packed, bits, kernel, stride, padding, dilation, groups)
+    args = (x, packed, bits, kernel, stride, padding, dilation, groups, data.draw(st.booleans()))
     same(run(path, "shift_conv2d", *args, threads=threads), run("reference", "shift_conv2d", *args))
 
 
@@ -111,12 +111,59 @@ def test_unused_code_counts_as_zero(path: str, bits: int) -> None:
 
 
 @pytest.mark.clause("POW-4")
+@compiled
+@given(data=st.data(), m=sizes, n=sizes, k=sizes, bits=st.integers(2, 5), seed=seeds, threads=thread_counts)
+def test_truncating(path: str, data: st.DataObject, m: int, n: int, k: int, bits: int, seed: int, threads: int) -> None:
+    x, packed = data.draw(small_ints((m, k))), pack_pow2(codes((n, k), bits, seed), bits)
+    got = run(path, "shift_gemm", x, packed, bits, k, True, threads=threads)
+    same(got, run("reference", "shift_gemm", x, packed, bits, k, True))
+
+
+@pytest.mark.clause("POW-4")
 @every_path
-def test_truncating_is_for_comparison_only(path: str) -> None:
-    x = ints((4, 30), np.int8, "random", 2)
-    packed = pack_pow2(codes((3, 30), 4, 5), 4)
-    got = run(path, "shift_gemm", x, packed, 4, 30, truncating=True)
-    same(got, run("reference", "shift_gemm", x, packed, 4, 30, truncating=True))
+@pytest.mark.parametrize("k", [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65])
+@pytest.mark.parametrize("bits", [2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_truncating_against_loops(path: str, dtype: type, bits: int, k: int) -> None:
+    """Each term of Python's integers: lengths around the vectors, extremes of both types."""
+    rng, info, r = np.random.default_rng(k), np.iinfo(dtype), 2 ** (bits - 1) - 1
+    edges = [info.min, info.min + 1, -(2**6) - 1, -2, -1, 0, 1, 2, 2**6 - 1, info.max]
+    x, weights = rng.choice(np.array(edges, dtype), (3, k)), codes((4, k), bits, k)
+    got = run(path, "shift_gemm", x, pack_pow2(weights, bits), bits, k, True)
+    assert got.dtype == shift_accumulator_dtype(k, info.bits, bits)
+    want = [
+        [sum((-1) ** (int(c) > r) * (int(v) >> (r - (int(c) & r))) for v, c in zip(row, own, strict=True) if c & r)]
+        for row in x
+        for own in weights
+    ]
+    assert got.reshape(-1, 1).tolist() == want
+
+
+@pytest.mark.clause("POW-4")
+@every_path
+@pytest.mark.parametrize("bits", [2, 3, 4, 5])
+def test_every_byte_by_every_code_truncated(path: str, bits: int) -> None:
+    x, all_codes = np.arange(-128, 128, dtype=np.int8)[:, None], np.arange(1 << bits, dtype=np.uint8)
+    got = run(path, "shift_gemm", x, all_codes[:, None], bits, 1, True)  # bytes of one code; the unused one is 0
+    real = decode_pow2(all_codes, bits) / 2.0 ** (2 ** (bits - 1) - 2)
+    np.testing.assert_array_equal(got, np.sign(real) * np.floor(x * np.abs(real)))
+    wide = x.astype(np.int16) * np.int16(255) + np.int16(-13)
+    got = run(path, "shift_gemm", wide, all_codes[:, None], bits, 1, True)
+    np.testing.assert_array_equal(got, np.sign(real) * np.floor(wide * np.abs(real)))
+
+
+@pytest.mark.clause("POW-4")
+@every_path
+@pytest.mark.parametrize(
+    ("dtype", "bits", "k"), [(np.int8, 5, 1023), (np.int8, 5, 1024), (np.int16, 2, 65535), (np.int16, 2, 65540)]
+)
+def test_largest_truncated_sums_do_not_wrap(path: str, dtype: type, bits: int, k: int) -> None:
+    """The largest weight is not shifted; the type is that of the exact product."""
+    lowest, largest = np.iinfo(dtype).min, 2 ** (bits - 1) - 1
+    packed = pack_pow2(np.full((3, k), largest, np.uint8), bits)
+    y = run(path, "shift_gemm", np.full((2, k), lowest, dtype), packed, bits, k, True)
+    assert y.dtype == shift_accumulator_dtype(k, 8 * np.dtype(dtype).itemsize, bits)
+    assert y.tolist() == [[k * lowest] * 3] * 2
 
 
 @compiled
@@ -128,6 +175,9 @@ def test_refused_alike(path: str) -> None:
     same_error(path, "shift_gemm", x, packed.astype(np.int8), 4, 10)
     same_error(path, "shift_gemm", x.astype(np.float32), packed, 4, 10)
     image = np.zeros((1, 3, 3, 4), np.int8)
+    same_error(path, "shift_gemm", x, packed, 4, 9, True)
+    same_error(path, "shift_gemm", x.astype(np.float32), packed, 4, 10, True)
     same_error(path, "shift_conv2d", image, packed, 4, (2, 2))
+    same_error(path, "shift_conv2d", image, np.zeros((3, 8), np.uint8), 4, (2, 2), (1, 1), (0, 0), (1, 1), 3, True)
     same_error(path, "shift_conv2d", image, np.zeros((3, 8), np.uint8), 4, (2, 2), (0, 1))
     same_error(path, "shift_conv2d", image, np.zeros((3, 8), np.uint8), 4, (2, 2), groups=3)

@@ -42,10 +42,10 @@ def f32(values: object) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def level(w: Fraction, thresholds: list[Fraction]) -> Fraction:
-    """Equation 4 of the paper, read aloud."""
+def level(w: Fraction, thresholds: list[Fraction], inclusive: bool = True) -> Fraction:
+    """Equation 4 of the paper, read aloud; not inclusive: equation 22 of its companion."""
     for i, bound in enumerate(thresholds, 1):
-        if w != 0 and abs(w) >= bound:
+        if w != 0 and (abs(w) > bound or (inclusive and abs(w) == bound)):
             return (1 if w > 0 else -1) * Fraction(1, 2 ** (i - 1))
     return Fraction(0)
 
@@ -126,9 +126,51 @@ def test_a_level_begins_at_its_threshold(bits, preset):
 
 
 @pytest.mark.clause("WGT-1")
+@pytest.mark.parametrize(("bits", "preset"), PRESETS)
+def test_or_above_its_threshold(bits, preset):
+    d = level_thresholds(bits, preset)
+    above = np.nextafter(d, np.float32(np.inf))
+    powers = [2.0**-i for i in range(len(d))]
+    for sign in (np.float32(1), np.float32(-1)):
+        at, over = (quantize_levels(sign * w, bits, preset, inclusive=False) for w in (d, above))
+        assert at.tolist() == [float(sign) * p for p in [*powers[1:], 0.0]]
+        assert over.tolist() == [float(sign) * p for p in powers]
+        assert not np.signbit(at[at == 0]).any(), "no negative zero"
+
+
+@pytest.mark.clause("WGT-1", "WGT-3")
+@given(WEIGHTS, st.sampled_from(PRESETS), st.booleans(), st.data())
+def test_levels_above_their_thresholds_in_fractions(numbers, chosen, relative, data):
+    bits, preset = chosen
+    most = np.float32(max((abs(v) for v in numbers if abs(v) < 2.0**120), default=0.0))
+    bounds = level_thresholds(bits, preset) * (most if relative else np.float32(1))
+    tied = data.draw(st.lists(st.sampled_from([float(b) for b in bounds]))) if relative is False or most else []
+    w = f32([v for v in [*numbers, *tied] if abs(v) <= (most if relative else 2.0**120)])
+    d = [Fraction(float(v)) for v in bounds]
+    got = quantize_levels(w, bits, preset, relative, inclusive=False)
+    assert [Fraction(float(v)) for v in got] == [level(Fraction(float(v)), d, inclusive=False) for v in w]
+    assert np.array_equal(quantize_levels(-w, bits, preset, relative, inclusive=False), -got)
+
+
+@pytest.mark.clause("WGT-10")
+@pytest.mark.parametrize("inclusive", [True, False])
+@pytest.mark.parametrize(("bits", "preset"), PRESETS)
+def test_all_bytes_through_the_staircase(bits, preset, inclusive):
+    """Bytes lie on the thresholds where these are on their grid, for which the side matters."""
+    codes = np.arange(-128, 128, dtype=np.int8)
+    d = [Fraction(float(v)) for v in level_thresholds(bits, preset)]
+    for exponent in (-9, -7, -4, 0):
+        got = staircase(codes, exponent, bits, preset, inclusive)
+        want = [level(int(c) * Fraction(2) ** exponent, d, inclusive) for c in codes]
+        assert [int(v) * Fraction(2) ** level_format(bits)[0] for v in got] == want
+
+
+@pytest.mark.clause("WGT-1")
 def test_the_sign_of_zero_is_plus_one():
     tiny = 2.0**-149
-    assert quantize_levels(f32([0.0, -0.0, tiny, -tiny, 7, -7]), 1).tolist() == [1, 1, 1, -1, 1, -1]
+    for inclusive in (True, False):
+        signs = quantize_levels(f32([0.0, -0.0, tiny, -tiny, 7, -7]), 1, inclusive=inclusive)
+        assert signs.tolist() == [1, 1, 1, -1, 1, -1]
     assert not np.signbit(quantize_levels(f32([0.0, -0.0, -1e-9]), 3)).any(), "no negative zero"
 
 

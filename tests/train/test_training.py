@@ -547,7 +547,7 @@ def test_evaluation_does_not_depend_on_the_batch_size_nor_change_the_training(on
     assert np.all(np.diff(first.losses[first.worst]) <= 0)
     with pytest.raises(ValueError, match="at least 1"):
         training.evaluate(plain.model, test_set, 0)
-    with pytest.raises(ValueError, match="auto, multiply, xnor, shift, layers"):
+    with pytest.raises(ValueError, match="auto, multiply, xnor, shift, shift-truncating, layers"):
         training.evaluate(plain.model, test_set, products="division")
 
 

@@ -132,11 +132,12 @@ typedef struct {
 } qnn_window;
 /* Codes of `bits` bits, rows of (k * bits + 7) / 8 bytes, as integer weights. */
 void qnn_pow2_weights(const uint8_t *packed, int bits, int64_t rows, int64_t k, int16_t *weights);
-/* y[m][n] = sum over k of sign * (x[m][k] << shift); int64 sums if `wide`, else int32. */
+/* y[m][n] = sum over k of sign * (x[m][k] << (code - 1)), or of sign * (x[m][k] >> (r - code)) if `truncating`, `code`
+   without its sign bit and r the largest; int64 sums if `wide`, else int32. */
 int qnn_shift_gemm(const void *x, int x_bytes, const uint8_t *packed, int bits, int64_t m, int64_t n, int64_t k,
-                   int wide, qnn_how how, void *y);
+                   int wide, int truncating, qnn_how how, void *y);
 int qnn_shift_conv2d(const qnn_window *window, const void *x, int x_bytes, const uint8_t *packed, int bits, int wide,
-                     qnn_how how, void *y);
+                     int truncating, qnn_how how, void *y);
 
 /* --- qnn_xnor.c: words of 64 bits, rows of (k + 63) / 64 words --- */
 int qnn_xnor_gemm(const uint64_t *a, const uint64_t *b, int64_t m, int64_t n, int64_t k, qnn_how how, int32_t *y);

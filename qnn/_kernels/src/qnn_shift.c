@@ -1,7 +1,8 @@
-/* Power-of-two weights from packed codes: products made of shifts, negations and additions only (clause POW-3).
+/* Power-of-two weights from packed codes: products made of shifts, negations and additions only (clauses POW-3, POW-4).
  *
- * This is the plain path, kept as real shifts so that shifting and multiplying can be compared. The AVX2 path decodes
- * the codes (qnn_pow2_weights) and multiplies; the integers are the same. */
+ * The exact product, by left shifts, is the plain path, kept as real shifts so that shifting and multiplying can be
+ * compared: the AVX2 path decodes the codes (qnn_pow2_weights) and multiplies; the integers are the same. The truncating
+ * one, by right shifts, is no multiplication, so that every path shifts. */
 #include "qnn_arena.h"
 #include "qnn_blocks.h"
 
@@ -28,47 +29,50 @@ void qnn_pow2_weights(const uint8_t *packed, int bits, int64_t rows, int64_t k, 
         }
 }
 
-/* Weights ready for shifting: how far, whether to keep the term at all (-1 or 0), and its sign (-1: negate, 0: not). */
+/* Weights ready for shifting: how far (left, or right if truncating), whether to keep the term at all (-1 or 0), and its sign (-1: negate, 0: not). */
 typedef struct {
     uint8_t *shift;
     int8_t *keep, *negate;
 } shifts;
 
-static void decode(const uint8_t *packed, int bits, int64_t rows, int64_t k, shifts out)
+static void decode(const uint8_t *packed, int bits, int64_t rows, int64_t k, int truncating, shifts out)
 {
     unsigned most = (1u << (bits - 1)) - 1;
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < k; i++) {
             unsigned code = code_at(packed + r * row_bytes(k, bits), bits, i), m = code & most;
-            out.shift[r * k + i] = (uint8_t)(m == 0 ? 0 : m - 1);
+            out.shift[r * k + i] = (uint8_t)(m == 0 ? 0 : truncating ? most - m : m - 1);
             out.keep[r * k + i] = (int8_t)-(m != 0);
             out.negate[r * k + i] = (int8_t)-(int)(code >> (bits - 1));
         }
 }
 
-/* One term. The shift is made on the unsigned representation: C leaves left shifts of negative numbers undefined. */
-static inline int32_t term(int32_t x, unsigned shift, int32_t keep, int32_t negate)
-{
-    int32_t shifted = (int32_t)((uint32_t)x << shift);
-    return ((shifted ^ negate) - negate) & keep;
-}
+/* The shift is made on the unsigned representation: C leaves left shifts of negative numbers undefined. */
+QNN_BODY int32_t left(int32_t x, unsigned shift) { return (int32_t)((uint32_t)x << shift); }
+
+/* Toward minus infinity, before the sign. */
+QNN_BODY int32_t right(int32_t x, unsigned shift) { return QNN_ASR(x, shift); }
 
 /* |x << shift| is at most 2^15 * 2^14, so a term fits int32; the sum is int32 only where the caller's bound says so. */
-#define SHIFT_DOT(name, sum_type)                                                 \
-    QNN_BODY sum_type name(const int32_t *x, shifts w, int64_t at, int64_t k)     \
-    {                                                                             \
-        sum_type sum = 0;                                                         \
-        for (int64_t i = 0; i < k; i++)                                           \
-            sum += term(x[i], w.shift[at + i], w.keep[at + i], w.negate[at + i]); \
-        return sum;                                                               \
+#define SHIFT_DOT(name, shifted, sum_type)                                            \
+    QNN_BODY sum_type name(const int32_t *x, shifts w, int64_t at, int64_t k)         \
+    {                                                                                 \
+        sum_type sum = 0;                                                             \
+        for (int64_t i = 0; i < k; i++) {                                             \
+            int32_t negate = w.negate[at + i], term = shifted(x[i], w.shift[at + i]); \
+            sum += ((term ^ negate) - negate) & w.keep[at + i];                       \
+        }                                                                             \
+        return sum;                                                                   \
     }
-SHIFT_DOT(dot_s32, int32_t)
-SHIFT_DOT(dot_s64, int64_t)
+SHIFT_DOT(exact_s32, left, int32_t)
+SHIFT_DOT(exact_s64, left, int64_t)
+SHIFT_DOT(truncating_s32, right, int32_t)
+SHIFT_DOT(truncating_s64, right, int64_t)
 
 typedef struct {
     const qnn_window *window; /* NULL for the product of matrices */
     const void *x;
-    int bytes, wide;
+    int bytes, wide, truncating, avx2;
     shifts w;
     int64_t k, filters; /* terms of a sum; sums of a row */
     int32_t *scratch;   /* k per worker */
@@ -96,13 +100,25 @@ static void gather(const job *j, int64_t image, int64_t oy, int64_t ox, int64_t 
 }
 
 /* Sums with filters first .. last-1 for one row of terms, written from flat position `out` on. */
-static void dots(const job *j, const int32_t *row, int64_t first, int64_t last, int64_t out)
+QNN_BODY void dots_body(const job *j, const int32_t *row, int64_t first, int64_t last, int64_t out)
 {
+    int64_t *wide = j->y, k = j->k;
+    int32_t *narrow = j->y;
     for (int64_t f = first; f < last; f++)
         if (j->wide)
-            ((int64_t *)j->y)[out + f] = dot_s64(row, j->w, f * j->k, j->k);
+            wide[out + f] = j->truncating ? truncating_s64(row, j->w, f * k, k) : exact_s64(row, j->w, f * k, k);
         else
-            ((int32_t *)j->y)[out + f] = dot_s32(row, j->w, f * j->k, j->k);
+            narrow[out + f] = j->truncating ? truncating_s32(row, j->w, f * k, k) : exact_s32(row, j->w, f * k, k);
+}
+QNN_TWICE(dots, (const job *j, const int32_t *row, int64_t first, int64_t last, int64_t out),
+          (j, row, first, last, out))
+
+static void dots(const job *j, const int32_t *row, int64_t first, int64_t last, int64_t out)
+{
+    if (j->avx2)
+        dots_avx2(j, row, first, last, out);
+    else
+        dots_c(j, row, first, last, out);
 }
 
 /* A block of rows of the result (an output pixel is a row). */
@@ -140,7 +156,7 @@ static int run(job *j, const uint8_t *packed, int bits, int64_t rows, qnn_how ho
         j->w.shift = memory;
         j->w.keep = (int8_t *)memory + weights;
         j->w.negate = (int8_t *)memory + 2 * weights;
-        decode(packed, bits, j->filters, j->k, j->w);
+        decode(packed, bits, j->filters, j->k, j->truncating, j->w);
         qnn_blocks blocks = {0, j, rows, grain, 0};
         qnn_parallel((rows + grain - 1) / grain, workers, shift_block, &blocks);
     }
@@ -151,16 +167,18 @@ static int run(job *j, const uint8_t *packed, int bits, int64_t rows, qnn_how ho
 }
 
 int qnn_shift_gemm(const void *x, int x_bytes, const uint8_t *packed, int bits, int64_t m, int64_t n, int64_t k,
-                   int wide, qnn_how how, void *y)
+                   int wide, int truncating, qnn_how how, void *y)
 {
-    job j = {.x = x, .bytes = x_bytes, .wide = wide, .k = k, .filters = n, .y = y};
+    job j = {.x = x, .bytes = x_bytes, .wide = wide, .truncating = truncating, .avx2 = how.avx2, .k = k, .filters = n,
+             .y = y};
     return run(&j, packed, bits, m, how);
 }
 
 int qnn_shift_conv2d(const qnn_window *window, const void *x, int x_bytes, const uint8_t *packed, int bits, int wide,
-                     qnn_how how, void *y)
+                     int truncating, qnn_how how, void *y)
 {
     int64_t k = window->kh * window->kw * (window->channels / window->groups);
-    job j = {.window = window, .x = x, .bytes = x_bytes, .wide = wide, .k = k, .filters = window->filters, .y = y};
+    job j = {.window = window, .x = x, .bytes = x_bytes, .wide = wide, .truncating = truncating, .avx2 = how.avx2,
+             .k = k, .filters = window->filters, .y = y};
     return run(&j, packed, bits, window->images * window->oh * window->ow, how);
 }
