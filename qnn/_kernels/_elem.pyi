@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qnn.numerics.batchnorm import Statistics
 from qnn.numerics.dfp import Target
 from qnn.numerics.exponent import Counts
 from qnn.numerics.noise import Noise
@@ -31,6 +32,18 @@ def normalize(path: int, x: Ints, mean_q: Float32, k: Float32, target: Target) -
 def normalize_grad(path: int, g: Ints, x: Ints, a: Float32, b: Float32, c: Float32, target: Target) -> Made: ...
 def channel_sums(path: int, x: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
 def channel_dots(path: int, g: Ints, x: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+def bn_statistics(
+    path: int, s1: NDArray[np.int64], s2: NDArray[np.int64], count: int, exponent: int, eps: float
+) -> Statistics: ...
+def bn_grad_coefficients(
+    path: int,
+    stats: Statistics,
+    s1: NDArray[np.int64],
+    sg: NDArray[np.int64],
+    sgx: NDArray[np.int64],
+    count: int,
+    g_exponent: int,
+) -> tuple[Float32, Float32, Float32]: ...
 def int_range(path: int, x: Ints) -> tuple[int, int]: ...
 def float_range(path: int, x: Float32) -> tuple[float, float]: ...
 def relu(path: int, x: Ints) -> Ints: ...

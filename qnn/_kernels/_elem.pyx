@@ -11,6 +11,7 @@ import numpy as _np
 
 cimport numpy as cnp
 
+from qnn.numerics.batchnorm import Statistics as _Statistics
 from qnn.numerics.dfp import Target as _Target
 from qnn.numerics.elementary import power64 as _power64
 from qnn.numerics.exponent import Counts as _Counts
@@ -23,6 +24,10 @@ from qnn.numerics.pow2 import shift_accumulator_dtype as _shift_accumulator_dtyp
 from qnn.numerics.update import stores_ap2 as _stores_ap2
 
 include "_target.pxi"
+
+cdef extern from "<math.h>" nogil:
+    double ldexp(double x, int exponent) noexcept
+    float _INFINITY "INFINITY"
 
 cnp.import_array()
 
@@ -108,10 +113,16 @@ cdef extern from "qnn_elem.h" nogil:
                         int32_t *y) noexcept
     int qnn_bitplane_gemm(const uint8_t *x, const uint64_t *w, int64_t m, int64_t n, int64_t k, qnn_how how,
                           int32_t *y) noexcept
+    int qnn_bn_statistics(const int64_t *s1, const int64_t *s2, int64_t count, double power, float eps,
+                          int64_t channels, float *out) noexcept
+    int qnn_bn_grad_coefficients(const float *mean_q, const float *inv_std, const float *k, const int64_t *s1,
+                                 const int64_t *sg, const int64_t *sgx, int64_t count, double power, int64_t channels,
+                                 float *out) noexcept
     int64_t qnn_pack_bits(const void *x, int type, int64_t rows, int64_t k, qnn_how how, uint64_t *words) noexcept
 
 OPERATIONS = (
     "quantize", "requantize", "add_requantize", "noise_u16", "int_range", "float_range", "channel_sums", "channel_dots",
+    "bn_statistics", "bn_grad_coefficients",
     "normalize", "normalize_grad", "scale", "max_pool", "max_pool_grad", "sum_pool", "sum_pool_grad", "relu",
     "relu_grad", "clip_ints", "look_up", "prepare_add", "sgd", "adam", "shift_adamax", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
 )
@@ -431,6 +442,47 @@ def channel_dots(int path, object g, object x):
     if not (_is_small(g) and _is_small(x) and g.ndim > 0 and g.shape == x.shape and g.size):
         return _reference["channel_dots"](g, x)
     return _sums(path, _dense(g), _dense(x), _last(x))
+
+
+# Scaling by twice the exponent must stay within FLT-3's range; the powers are then normal numbers of binary64.
+cdef int _MOST_EXPONENT = 200
+
+
+def bn_statistics(int path, object s1, object s2, object count, object exponent, object eps):
+    cdef int64_t channels = s1.size, entries = _operator.index(count)
+    cdef int e = max(-1000, min(1000, _operator.index(exponent)))
+    cdef float eps32 = eps
+    cdef cnp.ndarray out, d1, d2
+    cdef int done
+    if (_is_row(s1, _INT64, channels) and _is_row(s2, _INT64, channels) and entries >= 1 and 0 < eps32 < _INFINITY
+            and -_MOST_EXPONENT <= e <= _MOST_EXPONENT):
+        out, d1, d2 = _np.empty((5, channels), _np.float32), _dense(s1), _dense(s2)
+        with nogil:
+            done = qnn_bn_statistics(<int64_t *>d1.data, <int64_t *>d2.data, entries, ldexp(1.0, e), eps32, channels,
+                                     <float *>out.data)
+        if done:
+            return _Statistics(out[0], out[1], out[2], out[3], out[4])
+    return _reference["bn_statistics"](s1, s2, count, exponent, eps)
+
+
+def bn_grad_coefficients(int path, object stats, object s1, object sg, object sgx, object count, object g_exponent):
+    cdef int64_t channels = s1.size, entries = _operator.index(count)
+    cdef int e = max(-1000, min(1000, _operator.index(g_exponent)))
+    cdef cnp.ndarray out, mean_q, inv_std, k, d1, dg, dgx
+    cdef int done
+    if (_is_row(s1, _INT64, channels) and _is_row(sg, _INT64, channels) and _is_row(sgx, _INT64, channels)
+            and _is_row(stats.mean_q, _FLOAT32, channels) and _is_row(stats.inv_std, _FLOAT32, channels)
+            and _is_row(stats.k, _FLOAT32, channels) and entries >= 1 and -_MOST_EXPONENT <= e <= _MOST_EXPONENT):
+        out = _np.empty((3, channels), _np.float32)
+        mean_q, inv_std, k = _dense(stats.mean_q), _dense(stats.inv_std), _dense(stats.k)
+        d1, dg, dgx = _dense(s1), _dense(sg), _dense(sgx)
+        with nogil:
+            done = qnn_bn_grad_coefficients(<float *>mean_q.data, <float *>inv_std.data, <float *>k.data,
+                                            <int64_t *>d1.data, <int64_t *>dg.data, <int64_t *>dgx.data, entries,
+                                            ldexp(1.0, e), channels, <float *>out.data)
+        if done:
+            return out[0], out[1], out[2]
+    return _reference["bn_grad_coefficients"](stats, s1, sg, sgx, count, g_exponent)
 
 
 def int_range(int path, object x):

@@ -165,6 +165,8 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "float_range": float_range,
     "channel_sums": numerics.channel_sums,
     "channel_dots": numerics.channel_dots,
+    "bn_statistics": numerics.bn_statistics,
+    "bn_grad_coefficients": numerics.bn_grad_coefficients,
     "normalize": numerics.normalize,
     "normalize_grad": numerics.normalize_grad,
     "scale": numerics.scale,

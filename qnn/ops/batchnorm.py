@@ -13,8 +13,6 @@ from qnn.numerics import (
     Statistics,
     bn_eval_grad_coefficients,
     bn_eval_statistics,
-    bn_grad_coefficients,
-    bn_statistics,
     first_exponent_float,
 )
 from qnn.operation import Operation
@@ -96,7 +94,9 @@ class NormalizeInteger(Operation):
             a, b, c = bn_eval_grad_coefficients(self.batch, gradient.exponent)
         else:
             sums = _kernels.call("channel_dots", g, self.x.ints)
-            a, b, c = bn_grad_coefficients(self.batch, self.s1, sums[0], sums[1], self.count, gradient.exponent)
+            a, b, c = _kernels.call(
+                "bn_grad_coefficients", self.batch, self.s1, sums[0], sums[1], self.count, gradient.exponent
+            )
         x = self.x.ints
         return (
             self.gradient.emit(
@@ -111,7 +111,8 @@ class NormalizeInteger(Operation):
             return bn_eval_statistics(*self.frozen, x.exponent, self.eps)
         self.count = int(np.prod(x.shape[:-1], dtype=np.int64))
         self.s1, s2 = _kernels.call("channel_sums", x.ints)
-        return bn_statistics(self.s1, s2, self.count, x.exponent, self.eps)
+        statistics: Statistics = _kernels.call("bn_statistics", self.s1, s2, self.count, x.exponent, self.eps)
+        return statistics
 
 
 def normalized(x: DFP, mean_q: Float, k: Float, output: Quantizer) -> DFP:

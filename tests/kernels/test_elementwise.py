@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -353,6 +354,49 @@ def test_channel_sums_do_not_wrap(path: str) -> None:
     assert set(s1.tolist()) == {-128 * 150_000}
     assert set(s2.tolist()) == {16384 * 150_000}
     assert 16384 * 150_000 > 2**31
+
+
+SUMS = st.one_of(
+    st.integers(-300, 300),
+    st.integers(-(2**31), 2**31),
+    st.integers(-(2**61), 2**61),
+    st.sampled_from([0, 1, -1, 2**31, 2**62 - 1, -(2**62), 2**63 - 1, -(2**63)]),
+)
+
+
+@pytest.mark.clause("BN-2", "BN-6", "FLT-2", "FLT-3")
+@compiled
+@given(data=st.data(), c=st.integers(0, 5), count=st.one_of(st.integers(1, 300), st.integers(1, 2**33)))
+def test_batch_constants(path: str, data: st.DataObject, c: int, count: int) -> None:
+    """Sums of any size, also those beyond what int64 products hold, and variances beyond float32."""
+
+    def sums() -> np.ndarray:
+        return np.array(data.draw(st.lists(SUMS, min_size=c, max_size=c)), np.int64)
+
+    exponent, eps = data.draw(st.integers(-70, 70)), data.draw(st.sampled_from([1e-5, 1e-30, 1.0]))
+    s1, sg, sgx = sums(), sums(), sums()
+    # Sums of squares as a batch can have them, or any.
+    s2 = data.draw(st.sampled_from([np.abs(s1 // 2), sums()]))
+    with np.errstate(all="ignore"):
+        try:
+            wanted = run("reference", "bn_statistics", s1, s2, count, exponent, eps)
+        except OverflowError:
+            same_error(path, "bn_statistics", s1, s2, count, exponent, eps)
+            return
+        same(astuple(run(path, "bn_statistics", s1, s2, count, exponent, eps)), astuple(wanted))
+        rest = (wanted, s1, sg, sgx, count, data.draw(st.integers(-70, 70)))
+        same(run(path, "bn_grad_coefficients", *rest), run("reference", "bn_grad_coefficients", *rest))
+
+
+@pytest.mark.clause("BN-2")
+@compiled
+def test_batch_constants_refuse_what_the_definition_refuses(path: str) -> None:
+    one = np.ones(3, np.int64)
+    same_error(path, "bn_statistics", one, one, 0, 0, 1e-5)
+    for eps in (0.0, -1.0, np.nan, np.inf, 1e300):
+        same_error(path, "bn_statistics", one, one, 4, 0, eps)
+    same_error(path, "bn_statistics", one * 0, one * 2**40, 4, 90, 1e-5)  # a variance beyond float32
+    same_error(path, "bn_statistics", one, one, 4, 201, 1e-5)
 
 
 # --- simple operations ---

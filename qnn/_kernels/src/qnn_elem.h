@@ -78,6 +78,16 @@ void qnn_normalize_part_avx512(const int8_t *g, const int8_t *x, const float *a,
 int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how,
                      int64_t *sum, int64_t *dot);
 
+/* --- qnn_statistics.c: float32 constants of `channels` channels one behind the other; power is 2^exponent. They return 0
+   where the definition has to do it: int64 too small, a variance beyond float32 --- */
+/* out: mean_q, mean, var, inv_std, k */
+int qnn_bn_statistics(const int64_t *s1, const int64_t *s2, int64_t count, double power, float eps, int64_t channels,
+                      float *out);
+/* out: a, b, c */
+int qnn_bn_grad_coefficients(const float *mean_q, const float *inv_std, const float *k, const int64_t *s1,
+                             const int64_t *sg, const int64_t *sgx, int64_t count, double power, int64_t channels,
+                             float *out);
+
 /* --- qnn_table.c: out[r, c] = table[c, codes[r, c]], the codes read as unsigned bytes --- */
 void qnn_look_up_tensor(const void *codes, const int8_t *table, int64_t rows, int64_t cols, qnn_how how, int8_t *out);
 
