@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from qnn import nn
 from qnn.errors import ConfigError
-from qnn.models.alexnet import AlexNet
+from qnn.models.alexnet import AlexNet, PlainAlexNet
 from qnn.models.bnn import BinaryConvNet, BinaryMLP
 from qnn.models.densenet import DenseNet
 from qnn.models.inception import GoogLeNet, InceptionV3
@@ -36,6 +36,7 @@ _BUILDERS: dict[str, _Builder] = {
         shape, classes, recipe, front, (64, 128, 256)
     ),
     "lenet5": LeNet5,
+    "alexnet-cifar": PlainAlexNet,
     "digits-cnn": DigitsCNN,
     **{f"resnet{6 * n + 2}": _resnet(n) for n in (3, 5, 7, 9, 18)},
     "tbq-nn": TBQNN,
@@ -128,6 +129,7 @@ __all__ = [
     "GoogLeNet",
     "InceptionV3",
     "LeNet5",
+    "PlainAlexNet",
     "Plan",
     "ResNet",
     "build",

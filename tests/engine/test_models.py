@@ -145,6 +145,7 @@ def trained(
 
 NETS: dict[str, tuple[Callable[[str], nn.Module], int]] = {
     "tbq-nn": (named("tbq-nn", 8), 8),
+    "alexnet-cifar": (named("alexnet-cifar", 15), 15),
     "resnet32": (named("resnet32", 8), 8),
     "densenet100": (named("densenet100", 4), 4),
     "googlenet": (named("googlenet", 32), 32),

@@ -92,7 +92,7 @@ SHAPES = {
     "alexnet": (67, 67, 3),
     "inception-v3": (75, 75, 3),
 }  # the others are built for 32x32x3; tests/engine/test_models.py has the published sizes
-PARAMETERS = {"lenet5": 61_706, "resnet20": 269_722}
+PARAMETERS = {"lenet5": 61_706, "resnet20": 269_722, "alexnet-cifar": 2_148_778}
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -114,6 +114,9 @@ def test_models_run_and_show_their_table(name: str, recipe: str) -> None:
     if name == "lenet5":
         assert summary.parameters == PARAMETERS[name]
         assert summary.macs / 2 == 416_520
+    if name == "alexnet-cifar":
+        assert summary.parameters == PARAMETERS[name]
+        assert summary.macs / 2 == 12_126_208
     if recipe == "dfp8":
         assert all(row.output.startswith("int8") for row in summary.rows), "no float array between layers"
         assert all(row.accumulator > 8 for row in summary.rows if row.macs)
@@ -126,6 +129,10 @@ def test_unknown_model_and_wrong_shape() -> None:
         models.build("lenet", input_shape=(28, 28, 1), **arguments)
     with pytest.raises(ConfigError, match="at least 12x12"):
         models.build("lenet5", input_shape=(8, 8, 1), **arguments)
+    with pytest.raises(ConfigError, match="at least 15x15"):
+        models.build("alexnet-cifar", input_shape=(14, 15, 1), **arguments)
+    with pytest.raises(ConfigError, match="does not normalise"):
+        models.build("alexnet-cifar", input_shape=(15, 15, 1), **{**arguments, "recipe": "bnn"})
     with pytest.raises(ConfigError, match="per channel"):
         models.build("mlp", input_shape=(8, 8, 3), **arguments)
     with pytest.raises(ConfigError, match="classes"):
