@@ -384,14 +384,20 @@ class Quantizer:
         """``[exponent, initialised]``."""
         return np.array([self.exponent, int(self.initialised)], np.int64)
 
-    def load_state(self, state: NDArray[np.int64]) -> None:
-        """Restore what :meth:`state` gave."""
+    def check_state(self, state: NDArray[np.int64]) -> None:
+        """Refuse with a ValueError what is no state of this site."""
         if state.shape != (2,) or state.dtype != np.int64 or int(state[1]) not in (0, 1):
             raise ValueError(f"got {state!r} as state of {self.label}; it must be int64 [exponent, initialised]")
+        if not EXP_MIN <= int(state[0]) <= EXP_MAX:
+            raise ValueError(f"got exponent {state[0]} for {self.label}; allowed are {EXP_MIN} to {EXP_MAX}")
         if self.format.exponent is not None and tuple(state) != (self.format.exponent, 1):
             raise ValueError(
                 f"got {state!r} as state of {self.label}, whose exponent is fixed at {self.format.exponent}"
             )
+
+    def load_state(self, state: NDArray[np.int64]) -> None:
+        """Restore what :meth:`state` gave."""
+        self.check_state(state)
         self.exponent, self.initialised = int(state[0]), bool(state[1])
         self.forget_step()
 

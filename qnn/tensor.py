@@ -333,12 +333,24 @@ class Parameter(Tensor):
 
     def load(self, name: str, state: Mapping[str, NDArray[Any]]) -> None:
         """Take what :meth:`arrays` gave."""
+        self.data, self.kept = self.read(name, state)
+
+    def read(self, name: str, state: Mapping[str, NDArray[Any]]) -> tuple[Array, NDArray[np.bool_] | None]:
+        """The values and what is kept of them, as :meth:`arrays` gave them; nothing changes.
+
+        Raises
+        ------
+        ValueError
+            Integers or an exponent that the format does not hold, or a pruned value that is not 0.
+        """
         if isinstance(self.data, DFP):
-            self.data = DFP(np.array(state[name]), int(state[f"{name}.exponent"][0]), self.data.bits)
-        else:
-            self.data = np.array(state[name], np.float32)
-            kept = state.get(f"{name}.kept")
-            self.kept = None if kept is None else np.array(kept, bool)
+            return DFP(np.array(state[name]), int(state[f"{name}.exponent"][0]), self.data.bits), None
+        values, kept = np.array(state[name], np.float32), state.get(f"{name}.kept")
+        if kept is None:
+            return values, None
+        if values[~np.asarray(kept, bool)].any():
+            raise ValueError(f"got pruned values that are not 0 in {name}; what {name}.kept leaves out must be")
+        return values, np.array(kept, bool)
 
     @property
     def grad(self) -> Array | None:

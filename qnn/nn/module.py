@@ -182,7 +182,7 @@ class Module:
         Raises
         ------
         qnn.errors.CheckpointError
-            Names what is missing, unknown, or of another shape or dtype.
+            Names what is missing, unknown, of another shape or dtype, or not as this model's formats have it.
         """
         own = self.state_dict()
         for name, parameter in self.named_parameters():  # any float32 parameter may be pruned, or no longer be
@@ -208,6 +208,15 @@ class Module:
                     f"got {int((~np.isfinite(theirs)).sum())} entries that are not finite in {key}; the state is "
                     f"damaged: use another checkpoint"
                 )
+        try:
+            for name, parameter in self.named_parameters():
+                parameter.read(name, state)
+            for name, site in self.named_sites():
+                site.check_state(np.asarray(state[f"{name}.exponent"]))
+        except ValueError as error:
+            raise CheckpointError(
+                f"{error}; the state is damaged or of another recipe: build the model with the settings it was saved with"
+            ) from error
         for name, parameter in self.named_parameters():
             parameter.load(name, state)
         for prefix, module in self.named_modules():

@@ -185,6 +185,13 @@ def test_state_of_another_model_changes_nothing() -> None:
     damaged["weight"][0, 0] = np.inf
     with pytest.raises(CheckpointError, match="not finite"):
         layer.load_state_dict(damaged)
+    other_weights = {**before, "weight": before["weight"] + 1}
+    site = next(key for key in before if key.endswith("weight_site.exponent"))
+    for wrong in ([64, 1], [-65, 0], [0, 2]):
+        with pytest.raises(CheckpointError, match="damaged or of another recipe"):
+            layer.load_state_dict({**other_weights, site: np.array(wrong, np.int64)})
+    with pytest.raises(CheckpointError, match="pruned values that are not 0"):
+        layer.load_state_dict({**other_weights, "weight.kept": np.zeros(before["weight"].shape, bool)})
     assert all(np.array_equal(before[k], layer.state_dict()[k]) for k in before)
 
 
