@@ -16,7 +16,7 @@ from qnn.inference.frozen import Port, Step, Value
 from qnn.inference.shift import shift_product
 from qnn.nn import ImageInput
 from qnn.numerics import align_bias, int_limits
-from qnn.ops.activation import ClippedInteger, HardtanhInteger, ReluInteger, SignInteger, UnitInteger
+from qnn.ops.activation import ClippedInteger, HardtanhInteger, LogInteger, ReluInteger, SignInteger, UnitInteger
 from qnn.ops.batchnorm import NormalizeInteger
 from qnn.ops.combine import AddInteger
 from qnn.ops.conv import Conv2dInteger
@@ -95,6 +95,7 @@ _PER_CHANNEL = (
     ShiftScaleInteger,
     SignInteger,
     ClippedInteger,
+    LogInteger,
     UnitInteger,
 )
 """Operations whose result depends on the input's integer and its channel alone (normalisation: in evaluation)."""

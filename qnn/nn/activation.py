@@ -10,6 +10,7 @@ from qnn.numerics import (
     dropout_kept,
     dropout_mask,
     dropout_shift,
+    level_format,
     staircase_slope,
 )
 from qnn.ops.activation import (
@@ -17,6 +18,7 @@ from qnn.ops.activation import (
     DrawnSignInteger,
     HardtanhFloat,
     HardtanhInteger,
+    LogInteger,
     ReluClipInteger,
     ReluFloat,
     ReluInteger,
@@ -95,6 +97,28 @@ class QuantizedActivation(Module):
         return self.run(ClippedInteger(self.activation), x)
 
 
+class LogActivation(Module):
+    """Signed powers of two of k bits, on the grid of the recipe's format ``activated``; the gradient passes straight
+    through where -1 <= x <= 1 (QNN paper, LogQuant, with clause BIT-14's reading of its clip)."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        _refuse_another(self, "log")
+        found = recipe.activated
+        bits = 0 if found is None else found.bits.bit_length()
+        if found is None or not 2 <= bits <= 5 or (found.exponent, found.bits) != level_format(bits):
+            raise ValueError(
+                f"recipe {recipe.name!r} has the format {found} for `activated`; this layer makes powers of two of 2 "
+                "to 5 bits: give it 2, 4, 8 or 16 bits at the exponent 0, -2, -6 or -14"
+            )
+        self.bits = bits
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.wants_integers(x):
+            raise TypeError(f"got float32 as input of {self.label}; it gives integers: take an integer recipe")
+        return self.run(LogInteger(self.bits, self.recipe.ap2), x)
+
+
 class StaircaseActivation(Module):
     """Power-of-two levels with the thresholds of the recipe's ``staircase``; the gradient is lambda times the one that
     arrives where -1 <= x <= 1 (n-BQ-NN paper, section III-E)."""
@@ -159,6 +183,7 @@ ACTIVATIONS: dict[str, type[Module]] = {
     "hardtanh": Hardtanh,
     "sign": Sign,
     "quantized": QuantizedActivation,
+    "log": LogActivation,
     "staircase": StaircaseActivation,
     "unit": UnitActivation,
     "relu_clip": ReluClip,
@@ -224,6 +249,7 @@ __all__ = [
     "ACTIVATIONS",
     "Dropout",
     "Hardtanh",
+    "LogActivation",
     "QuantizedActivation",
     "Relu",
     "ReluClip",

@@ -1,4 +1,4 @@
-"""Weights of one to a few bits: binarised, on a linear grid, on powers of two; Glorot coefficients; DoReFa's maps."""
+"""One to a few bits: binarised weights, linear grids and powers of two; Glorot coefficients; DoReFa's maps."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from .dfp import Rounding, Target, int_limits, quantize, requantize
 from .elementary import tanh32
 from .exponent import Counts
 from .float32 import Float32
+from .levels import level_format
 from .noise import Noise
-from .pow2 import ap2, pow2_levels
+from .pow2 import ap2, ap2_carry, pow2_levels
 
 Words = NDArray[np.uint16]
 
@@ -144,6 +145,36 @@ def log_quant(w: Float32, bits: int, reading: str = "nearest") -> Float32:
     power = ap2(w, reading)
     clipped = np.clip(np.abs(power), smallest, np.float32(1))
     return np.where(power == 0, np.float32(0), np.copysign(clipped, power)).astype(np.float32)
+
+
+def log_activations(q: NDArray[Any], exponent: int, bits: int, reading: str = "nearest") -> NDArray[Any]:
+    """LogQuant of integers: ``AP2(q * 2**exponent)`` clipped as in `log_quant`, as integers at ``-(r-1)``; 0 stays 0.
+
+    Parameters
+    ----------
+    q : int8 or int16 array
+        At ``exponent``.
+    bits : int
+        2 to 5: a sign, and r = ``2**(bits-1) - 1`` magnitudes or zero.
+    reading : {"nearest", "top"}
+        Of AP2, as in `ap2`.
+
+    Returns
+    -------
+    int8 array of q's shape, int16 for 5 bits
+
+    Notes
+    -----
+    A magnitude is above the root of ``2**(2*i - 1)`` where its square, an integer, is above that power: no float
+    decides. Source: QNN paper, LogQuant. Bit-exactness: clause BIT-14; nothing may vary.
+    """
+    ap2_carry(reading)  # refuses another reading
+    last = pow2_levels(bits) - 1
+    squares = np.square(q.astype(np.int64))
+    begins = 1 << (2 * np.arange(1, 16, dtype=np.int64) - (reading == "nearest"))  # squares from which 2**i is taken
+    powers = np.searchsorted(begins, squares, side="right")
+    magnitudes = 1 << np.clip(powers + (exponent + last), 0, last)
+    return np.asarray(np.sign(q) * magnitudes, np.int16 if level_format(bits)[1] > 8 else np.int8)
 
 
 def glorot_rate(fan_in: int, fan_out: int) -> float:

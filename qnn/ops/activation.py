@@ -16,6 +16,7 @@ from qnn.numerics import (
     hardtanh_grad,
     hardtanh_limits,
     level_format,
+    log_activations,
     passed_within,
     relu_clip_grad,
     sign,
@@ -123,6 +124,19 @@ class ClippedInteger(_WithinOne):
     def forward(self, x: DFP) -> DFP:
         self.x = x
         return self.output.requantize(x.ints, x.exponent)
+
+
+class LogInteger(_WithinOne):
+    """Signed powers of two of k bits, 0 for 0 alone; the gradient passes where -1 <= x <= 1 (clause BIT-14)."""
+
+    name = "log_activation"
+
+    def __init__(self, bits: int, reading: str) -> None:
+        self.bits, self.reading = bits, reading
+
+    def forward(self, x: DFP) -> DFP:
+        self.x = x
+        return DFP(log_activations(x.ints, x.exponent, self.bits, self.reading), *level_format(self.bits))
 
 
 class StaircaseInteger(Operation):

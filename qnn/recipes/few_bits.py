@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from qnn.numerics import Rounding, pow2_levels
+from qnn.numerics import Rounding, level_format
 from qnn.quantizer import Format
 from qnn.recipes.arguments import checked
 from qnn.recipes.recipe import Recipe
@@ -88,6 +88,7 @@ def qnn(
     quant: str = "linear",
     norm: str = "batch",
     *,
+    quant_a: str = "linear",
     scale: str = "unit",
     ap2: str = "nearest",
     rates: str = "exact",
@@ -99,16 +100,20 @@ def qnn(
     w : int
         Bits of weights: 1 is their sign; 2 to 8 with "linear" (clause BIT-3), 2 to 5 with "log" (clause BIT-4).
     a : int
-        Bits of activations: 1 is the sign, 2 to 8 a linear grid from -1 to below 1 (clause LAY-14).
+        Bits of activations: 1 is their sign; 2 to 8 with "linear", a grid from -1 to below 1 (clause LAY-14); 2 to 5
+        with "log" (clause BIT-14).
     g : int
         Bits of gradients, 2 to 16, rounded stochastically; the paper names 6.
     quant : {"linear", "log"}
         Grid of the weights where w is above 1.
     norm : {"batch", "shift"}
+    quant_a : {"linear", "log"}
+        Grid of the activations where a is above 1; "log", signed powers of two from 2**-(r-1) to 1, r = 2**(a-1) - 1,
+        needs that.
     scale : {"unit", "max"}
         "max" puts "linear" weights of 2 bits or more on the grid in shares of the layer's largest (clause BIT-3).
     ap2 : {"nearest", "top"}
-        As for `bnn`, and in "log".
+        As for `bnn`, and in "log" of weights and activations.
     rates : {"exact", "ap2"}
         As for `bnn`.
 
@@ -129,16 +134,18 @@ def qnn(
     'int4·2^-3 NEAREST_DOWN'
     """
     _one_of("quant", quant, "linear", "log")
+    _one_of("quant_a", quant_a, "linear", "log")
     _one_of("scale", scale, "unit", "max")
     _one_of("rates", rates, "exact", "ap2")
     _bits("w", w, 1, 5 if quant == "log" else 8)
-    _bits("a", a, 1, 8)
+    _bits("a", a, *((2, 5) if quant_a == "log" else (1, 8)))
     if scale == "max" and (w == 1 or quant == "log"):
         raise ValueError(f"got scale='max' for w={w}, quant={quant!r}; only linear weights of 2 bits or more have it")
     options = _differing(
         {
             "quant": (quant, "linear"),
             "norm": (norm, "batch"),
+            "quant_a": (quant_a, "linear"),
             "scale": (scale, "unit"),
             "ap2": (ap2, "nearest"),
             "rates": (rates, "exact"),
@@ -157,9 +164,9 @@ def qnn(
         factor=activation,
         activation=activation,
         gradient=gradient,
-        activated=None if a == 1 else Format(a, exponent=1 - a),
+        activated=None if a == 1 else _levels(a) if quant_a == "log" else Format(a, exponent=1 - a),
         rule=rule,
-        activation_layer="sign" if a == 1 else "quantized",
+        activation_layer="sign" if a == 1 else "log" if quant_a == "log" else "quantized",
         normalization=_one_of("norm", norm, "batch", "shift"),
         padding=1 if a == 1 else 0,
         normalize_last=True,
@@ -276,8 +283,13 @@ def _grid(w: int, quant: str, scale: str, readings: dict[str, Any]) -> tuple[Wei
     if quant == "linear":
         kind = ByLargest if scale == "max" else Clipped
         return kind(**readings), Format(w, exponent=1 - w)
-    lowest = pow2_levels(w) - 1
-    return Logarithmic(bits=w, **readings), Format(lowest + 2, exponent=-lowest)
+    return Logarithmic(bits=w, **readings), _levels(w)
+
+
+def _levels(bits: int) -> Format:
+    """The grid of the powers of two of so many bits."""
+    exponent, width = level_format(bits)
+    return Format(width, exponent=exponent)
 
 
 def _one_of(key: str, value: str, *allowed: str) -> str:

@@ -104,7 +104,8 @@ class Recipe:
     drawn_signs : bool
         Whether the activation layer "sign" draws in training, +1 with the probability (x + 1) / 2.
     ap2 : {"nearest", "top"}
-        Reading of AP2 in normalisation by shifts; ``qnn train`` takes it for shift-based AdaMax (clause POW-5).
+        Reading of AP2 in normalisation by shifts and in the activation layer "log"; ``qnn train`` takes it for
+        shift-based AdaMax (clause POW-5).
     """
 
     name: str

@@ -23,6 +23,9 @@ def outputs(recipe: Recipe) -> str:
     if recipe.activation_layer == "staircase" and recipe.staircase is not None:
         exponent, width = level_format(recipe.staircase.bits)
         return f"{recipe.staircase.bits}-bit levels, int{width}·2^{exponent}"
+    if recipe.activation_layer == "log" and recipe.activated is not None:
+        bits = recipe.activated.bits.bit_length()  # levels of k bits are 2^(k-1) bits wide
+        return f"{bits}-bit powers of two, int{recipe.activated.bits}·2^{recipe.activated.exponent}"
     return str(recipe.activated or recipe.activation or "float32")
 
 

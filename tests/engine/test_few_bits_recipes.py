@@ -26,6 +26,7 @@ from qnn.numerics import (
     by_largest,
     by_largest_grad,
     glorot_rate,
+    level_format,
     linear_quant,
     log_quant,
     round_samples,
@@ -49,6 +50,7 @@ READINGS = (
     "bnn(norm=shift, ap2=top, rates=ap2)",
     "qnn(w=4, a=4, g=6, quant=log, norm=shift, ap2=top)",
     "qnn(w=2, a=2, g=8, scale=max, rates=ap2)",
+    "qnn(w=4, a=4, g=6, quant=log, quant_a=log, ap2=top)",
 )
 
 
@@ -71,15 +73,18 @@ def test_the_name_of_bnn_reads_back(
     st.integers(2, 16),
     st.sampled_from(["linear", "log"]),
     NORMS,
+    st.sampled_from(["linear", "log"]),
     st.sampled_from(["unit", "max"]),
     AP2,
     RATES,
 )
 def test_the_names_of_qnn_and_dorefa_read_back(
-    w: int, a: int, g: int, quant: str, norm: str, scale: str, reading: str, rates: str
+    w: int, a: int, g: int, quant: str, norm: str, quant_a: str, scale: str, reading: str, rates: str
 ) -> None:
     scale = "unit" if w == 1 or quant == "log" else scale
-    own = recipes.qnn(w, a, g, quant, norm, scale=scale, ap2=reading, rates=rates)
+    quant_a = quant_a if 2 <= a <= 5 else "linear"
+    own = recipes.qnn(w, a, g, quant, norm, quant_a=quant_a, scale=scale, ap2=reading, rates=rates)
+    assert ("quant_a" in own.name) == (quant_a == "log")
     for recipe in (own, recipes.dorefa(w, a, g), recipes.dorefa(w, a, g, "sample")):
         assert recipes.parse(recipe.name) == recipe
         assert recipe.is_integer
@@ -112,6 +117,10 @@ def test_what_the_recipes_say() -> None:
         ("qnn(w=0)", "1 to 8"),
         ("qnn(w=6, quant=log)", "1 to 5"),
         ("qnn(quant=cubic)", "'linear' and 'log'"),
+        ("qnn(a=2, quant_a=cubic)", "quant_a='cubic'; allowed are 'linear' and 'log'"),
+        ("qnn(quant_a=log)", "a=1; allowed are 2 to 5"),
+        ("qnn(w=4, a=6, quant_a=log)", "a=6; allowed are 2 to 5"),
+        ("qnn(w=4, a=4, quant_a=log, ap2=floor)", "and 'top'"),
         ("dorefa(a=9)", "1 to 8"),
         ("dorefa(scale=image)", "'tensor' and 'sample'"),
         ("bnn(g=1)", "2 to 16"),
@@ -235,6 +244,64 @@ def test_log_weights_are_whole_multiples_of_their_grid() -> None:
         nn.prepare(layer, seed=1)
         got = layer.weight_site.parameter(layer.weight, view=layer.rule.view)
         np.testing.assert_array_equal(got.to_float(), log_quant(layer.weight.numpy(), 4, reading))
+
+
+@pytest.mark.clause("BIT-14")
+@pytest.mark.parametrize("reading", ["nearest", "top"])
+@pytest.mark.parametrize("bits", [2, 3, 4, 5])
+def test_log_activation_of_every_code_and_its_gradient(bits: int, reading: str) -> None:
+    layer = nn.activation(recipes.qnn(4, bits, quant_a="log", ap2=reading))
+    codes = np.arange(-128, 128, dtype=np.int8)
+    for exponent, one in ((-9, 128), (-5, 32), (0, 1)):  # the largest magnitude that the gradient passes
+        x = qnn.Tensor(DFP(codes, exponent, 8), requires_grad=True, grad_site=Quantizer("gradient", Format()))
+        y = layer(x)
+        assert isinstance(y.data, DFP)
+        assert (y.data.exponent, y.data.bits) == level_format(bits)
+        values = np.ldexp(codes.astype(np.float32), exponent)
+        np.testing.assert_array_equal(y.data.to_float(), log_quant(values, bits, reading))
+        y.backward(DFP(np.full(256, 3, np.int8), -4, 8))
+        assert isinstance(x.grad, DFP)
+        assert [int(v) for v in x.grad.ints] == [3 if abs(q) <= one else 0 for q in range(-128, 128)]
+    with pytest.raises(TypeError, match="float32"):
+        layer(qnn.Tensor([1.0]))
+    for wrong in (None, Format(4, exponent=-3), Format(5, exponent=-2)):
+        with pytest.raises(ValueError, match="powers of two of 2 to 5 bits"):
+            nn.LogActivation(replace(layer.recipe, activated=wrong))
+
+
+@pytest.mark.clause("BIT-14", "LAY-11", "WGT-11")
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "qnn(w=1, a=2, quant_a=log)",
+        "qnn(w=4, a=4, g=6, quant_a=log)",
+        "qnn(w=4, a=4, quant=log, norm=shift, quant_a=log, ap2=top)",
+        "qnn(w=3, a=5, quant=log, quant_a=log)",
+    ],
+)
+def test_log_activations_learn_the_digits_and_freeze(recipe: str) -> None:
+    train, test = (data.load("digits", split=split) for split in ("train", "test"))
+    config = TrainConfig(
+        recipe=recipe, epochs=3, optimizer="adam", lr=0.003, schedule="exponential", weight_decay=0.0, train_limit=720
+    )
+    trainer = Trainer(config, train)
+    for _ in trainer.steps():
+        pass
+    model = trainer.model
+    model.eval()
+    with qnn.no_grad():
+        want = model(test.images).numpy()
+    assert (want.argmax(axis=1) == test.labels).mean() > (0.7 if "a=2" in recipe else 0.85)  # of 2 bits: nearly signs
+    tables = [step for step in qnn.inference.freeze(model, test.images[:1]).steps if "log_activation" in step.names]
+    assert len(tables) == 2
+    assert all(len(step.names) > 2 for step in tables) == ("a=5" not in recipe)  # int16 levels fit no table of bytes
+    for products in ("multiply", "shift") if "quant=log" in recipe else ("multiply",):
+        frozen = qnn.inference.freeze(model, test.images[:1], products=products)
+        shifts = [step for step in frozen.steps if step.names[0].startswith("shift ")]
+        assert len(shifts) == (3 if products == "shift" else 0)
+        for path in PATHS:
+            with qnn.use_kernels(path):
+                np.testing.assert_array_equal(frozen(test.images[:40]), want[:40])
 
 
 @pytest.mark.clause("BIT-3")

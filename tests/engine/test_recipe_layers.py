@@ -11,6 +11,7 @@ NORMS = ["BatchNorm", "ShiftBatchNorm", "RangeNorm", "Normalize", "ShiftNormaliz
 QUANTISING = {
     "Sign": "bnn",
     "QuantizedActivation": "qnn(w=2, a=2)",
+    "LogActivation": "qnn(w=2, a=3, quant_a=log)",
     "UnitActivation": "dorefa",
     "ReluClip": "wage",
     "StaircaseActivation": "nbq(staircase=2)",

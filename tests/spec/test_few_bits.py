@@ -21,11 +21,14 @@ from qnn.numerics import (
     by_largest,
     by_largest_grad,
     check_exact_terms,
+    decode_pow2,
     dorefa_activations,
     dorefa_weights,
     dorefa_weights_grad,
+    encode_pow2,
     glorot_rate,
     linear_quant,
+    log_activations,
     log_quant,
     pow2_levels,
     requantize,
@@ -129,6 +132,45 @@ def test_log_levels(w: np.float32, bits: int, reading: str) -> None:
     assert Fraction(float(got[0])) == want
     np.testing.assert_array_equal(log_quant(got, bits, reading), got)
     np.testing.assert_array_equal(log_quant(-array(w), bits, reading), -got)
+
+
+@pytest.mark.clause("BIT-14", "POW-5")
+@pytest.mark.parametrize("reading", ["nearest", "top"])
+@pytest.mark.parametrize("bits", [2, 3, 4, 5])
+def test_log_activations_of_every_byte_and_exponent(bits: int, reading: str) -> None:
+    codes = np.arange(-128, 128, dtype=np.int8)
+    last = pow2_levels(bits) - 1
+    for exponent in range(-24, 5):
+        got = log_activations(codes, exponent, bits, reading)
+        assert got.dtype == (np.int16 if bits == 5 else np.int8)
+        for q, y in zip(codes, got, strict=True):
+            size = min(max(abs(power(Fraction(int(q)), reading)) * Fraction(2) ** (exponent + last), 1), 2**last)
+            assert int(y) == (0 if q == 0 else size if q > 0 else -size)
+        weights = log_quant(np.ldexp(codes.astype(np.float32), exponent), bits, reading)
+        np.testing.assert_array_equal(np.ldexp(got.astype(np.float32), -last), weights, "as the weights of BIT-4")
+        np.testing.assert_array_equal(decode_pow2(encode_pow2(got, bits), bits), got)
+        np.testing.assert_array_equal(log_activations(got, -last, bits, reading), got)
+
+
+@pytest.mark.clause("BIT-14")
+@pytest.mark.parametrize("reading", ["nearest", "top"])
+@pytest.mark.parametrize("exponent", [-64, -16, -15, -14, -9, 0, 63])
+def test_log_activations_of_all_words(exponent: int, reading: str) -> None:
+    codes = np.arange(-32768, 32768).astype(np.int16)
+    got = log_activations(codes.reshape(256, 256), exponent, 5, reading).ravel()
+    weights = log_quant(np.ldexp(codes.astype(np.float32), exponent), 5, reading)
+    np.testing.assert_array_equal(np.ldexp(got.astype(np.float32), -14), weights)
+
+
+@pytest.mark.clause("BIT-14")
+def test_log_activations_refuse_other_bits_and_readings() -> None:
+    one = np.ones(1, np.int8)
+    for bits in (1, 6):
+        with pytest.raises(ValueError, match="2, 3, 4 and 5"):
+            log_activations(one, 0, bits)
+    with pytest.raises(ValueError, match="'nearest', the nearest"):
+        log_activations(one, 0, 3, "floor")
+    assert log_activations(np.empty((0, 3), np.int8), 0, 3).shape == (0, 3)
 
 
 @pytest.mark.clause("BIT-5")

@@ -28,6 +28,7 @@ LAYERS: dict[str, nn.Module] = {
     "Hardtanh": nn.Hardtanh(RECIPE),
     "Sign": nn.Sign(RECIPE),
     "QuantizedActivation": nn.QuantizedActivation(recipes.qnn(w=2, a=2)),
+    "LogActivation": nn.LogActivation(recipes.qnn(w=2, a=2, quant_a="log")),
     "UnitActivation": nn.UnitActivation(recipes.dorefa()),
     "ShiftNormalize": nn.ShiftNormalize(1, recipe=RECIPE),
     "ShiftScale": nn.ShiftScale(1, RECIPE),
