@@ -34,7 +34,12 @@ def list_(as_json: bool) -> None:
     found = [reproduce.load(name) for name in reproduce.names()]
     if as_json:
         keys = ("name", "title", "paper", "where", "claim", "changed", "metric")
-        print_json({"experiments": [{key: getattr(e, key) for key in keys} for e in found]})
+        starts = [{row.name: row.init for row in e.rows if row.init} for e in found]
+        shown = [
+            {key: getattr(e, key) for key in keys} | ({"init": init} if init else {})
+            for e, init in zip(found, starts, strict=True)
+        ]
+        print_json({"experiments": shown})
         return
     rows = [
         [e.name, f"{e.paper}, {e.where}", e.title, str(len(e.rows)), f"{e.settings['epochs']} / {_quick_epochs(e)}"]

@@ -144,7 +144,7 @@ from .shift_norm import (
     shift_bn_mean,
     shift_bn_statistics,
 )
-from .update import adam, clip, keep, sgd, shift_adamax
+from .update import adam, clip, keep, sgd, shift_adamax, unpruned
 from .wage import relu_clip_grad, sum_of_squares, wage_layer, wage_limit, wage_masters, wage_update, wage_weights
 
 __all__ = [
@@ -311,6 +311,7 @@ __all__ = [
     "uniform",
     "unpack_bits",
     "unpack_pow2",
+    "unpruned",
     "update_shift",
     "wage_layer",
     "wage_limit",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -224,6 +226,21 @@ def clip(w: Float32, limit: float) -> Float32:
     if not (np.isfinite(bound) and bound > 0):
         raise ValueError(f"got limit {limit} for clip; it must be positive and finite; the papers take 1")
     return np.clip(w, -bound, bound)
+
+
+def unpruned(w: Float32, share: float) -> NDArray[np.bool_]:
+    """False for the ``floor(share * n)`` smallest of ``n`` magnitudes, of equal ones the first; else True.
+
+    Notes
+    -----
+    Bit-exactness: clause UPD-5; nothing may vary. Source: Han, Mao, Dally, *Deep Compression*, section 2.
+    """
+    if not 0.0 <= share < 1.0:
+        raise ValueError(f"got share = {share} to prune; allowed is 0 <= share < 1")
+    order = np.argsort(np.abs(w).ravel(), kind="stable")
+    kept = np.ones(w.shape, bool)
+    kept.ravel()[order[: math.floor(share * w.size)]] = False
+    return kept
 
 
 def keep(w: Float32, kept: NDArray[np.bool_]) -> Float32:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.nn import Conv2d, Linear, Module
-from qnn.numerics import DFP, exact_sum, keep, quantize
+from qnn.numerics import DFP, exact_sum, keep, quantize, unpruned
 
 INDEX_BITS = 4
 """Bits of the distance to the next weight that is not 0, in sparse storage; longer gaps take entries of weight 0."""
@@ -90,7 +90,8 @@ def prune(model: Module, share: float) -> None:
     """Set the smallest master weights of each layer with weights to 0, which then is their level, and keep them there.
 
     Training may go on: optimisers leave pruned weights at 0 (clause UPD-5) until the model is pruned anew; a share of 0
-    lets all of them train. Checkpoints hold what is pruned (DIG-5), and digests see it from the next step on (DIG-4).
+    lets all of them train. ``qnn train --init RUN --prune SHARE`` prunes before the first step. Checkpoints hold what
+    is pruned (DIG-5), and digests see it from the next step on (DIG-4).
 
     Parameters
     ----------
@@ -105,8 +106,6 @@ def prune(model: Module, share: float) -> None:
         If the share is out of range, a layer's rule has no level 0 (1 bit) or two masters, or the recipe
         moves its weights by itself.
     """
-    if not 0.0 <= share < 1.0:
-        raise ValueError(f"got share = {share} to prune; allowed is 0 <= share < 1")
     chosen = [layer for _, layer in _weighted(model)]
     for layer in chosen:
         if layer.weight.update is not None:
@@ -118,12 +117,9 @@ def prune(model: Module, share: float) -> None:
             raise ValueError(f"got a layer whose weights have two masters ({layer.rule.rule}); prune needs one")
         if layer.rule is not None and layer.rule.inference(np.zeros(1, np.float32)).any():
             raise ValueError(f"got a layer whose weights have no level 0 ({layer.rule.rule}); prune needs n of 2 to 5")
-    for layer in chosen:
-        values = np.asarray(layer.weight.data)
-        order = np.argsort(np.abs(values).ravel(), kind="stable")
-        kept = np.ones(values.shape, bool)
-        kept.ravel()[order[: math.floor(share * values.size)]] = False
-        layer.weight.data, layer.weight.kept = keep(values, kept), kept
+    masks = [unpruned(np.asarray(layer.weight.data), share) for layer in chosen]
+    for layer, kept in zip(chosen, masks, strict=True):
+        layer.weight.data, layer.weight.kept = keep(np.asarray(layer.weight.data), kept), kept
 
 
 def moments(model: Module) -> list[Moments]:

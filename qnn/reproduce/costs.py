@@ -11,7 +11,7 @@ from pathlib import Path
 from qnn.errors import RunError
 from qnn.operation import no_grad
 from qnn.reproduce.experiment import Experiment, Row
-from qnn.reproduce.records import RESULT, folder_of
+from qnn.reproduce.records import RESULT, config_of, folder_of
 
 HEADER = ["row", "weights", "activations", "gradients", "weight bytes", "train images/s", "infer images/s", "nJ/image"]
 
@@ -97,7 +97,7 @@ class _Row:
         from qnn.training.trainer import Trainer
 
         self.row = row
-        config = experiment.config(row, seed, quick=quick)
+        config = config_of(root, experiment, row, seed, quick=quick)
         self.model = restore(folder_of(root, experiment, row, seed, quick=quick), seed).model
         test = load_split(config, "test")
         self.images = test.images[:_BATCH]

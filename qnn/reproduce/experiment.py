@@ -32,12 +32,15 @@ class Row:
         The paper's number in the experiment's metric, in per cent.
     settings : dict
         Settings of this row alone.
+    init : str
+        Row whose finished run of the same seed this one starts from, or empty.
     """
 
     name: str
     recipe: str
     paper: float | None
     settings: dict[str, Any]
+    init: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,19 @@ class Experiment:
         """Seeds of the form."""
         return self.quick_seeds if quick else self.seeds
 
+    def start(self, row: Row) -> Row | None:
+        """The row that a row starts from; always one above it, so that no two wait for each other."""
+        if not row.init:
+            return None
+        above = self.rows[: self.rows.index(row)]
+        for other in above:
+            if other.name == row.init:
+                return other
+        raise ConfigError(
+            f"got init = {row.init!r} in the row {row.name} of {self.name}; it must name a row above it: "
+            f"{', '.join(other.name for other in above) or 'there is none'}"
+        )
+
     def row(self, name: str) -> Row:
         """The row of that name."""
         for row in self.rows:
@@ -123,7 +139,7 @@ def load(name: str) -> Experiment:
         seeds=tuple(read["seeds"]),
         quick_seeds=tuple(quick.pop("seeds", (1,))),
         quick=quick,
-        rows=tuple(Row(r["name"], r["recipe"], r.get("paper"), r.get("settings", {})) for r in read["rows"]),
+        rows=tuple(Row(**{"paper": None, "settings": {}, **row}) for row in read["rows"]),
     )
 
 

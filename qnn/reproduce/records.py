@@ -29,7 +29,8 @@ class Record:
     digest : str
         Of the run; equal digests are equal bits.
     settings : dict
-        All numeric settings, so that a record of other settings is never shown for these.
+        All numeric settings, so that a record of other settings is never shown for these; under "init", where the run
+        starts from another, that one's.
     here : bool
         Read from a run's folder, not from our record.
     """
@@ -49,10 +50,25 @@ def folder_of(root: Path, experiment: Experiment, row: Row, seed: int, *, quick:
     return root / experiment.name / ("quick" if quick else "full") / f"{row.name}-{seed}"
 
 
+def config_of(root: Path, experiment: Experiment, row: Row, seed: int, *, quick: bool) -> TrainConfig:
+    """Settings of a run, with the folder of the one that it starts from."""
+    config, start = experiment.config(row, seed, quick=quick), experiment.start(row)
+    if start is None:
+        return config
+    return config.replace(init=str(folder_of(root, experiment, start, seed, quick=quick).resolve()))
+
+
 def numeric(config: TrainConfig) -> dict[str, Any]:
     """The settings that decide a run's bits, as JSON has them."""
     found: dict[str, Any] = json.loads(json.dumps({**config.numeric(), "data": config.data}))
     return found
+
+
+def settings_of(experiment: Experiment, row: Row, seed: int, *, quick: bool) -> dict[str, Any]:
+    """What decides the bits of a row's run: its settings, and those of the run that it starts from."""
+    own = numeric(experiment.config(row, seed, quick=quick))
+    start = experiment.start(row)
+    return own if start is None else {**own, "init": settings_of(experiment, start, seed, quick=quick)}
 
 
 def measured() -> list[Record]:
@@ -75,7 +91,7 @@ def collect(experiment: Experiment, root: Path, *, quick: bool) -> list[Record]:
     found = []
     for row in experiment.rows:
         for seed in experiment.all_seeds(quick=quick):
-            settings = numeric(experiment.config(row, seed, quick=quick))
+            settings = settings_of(experiment, row, seed, quick=quick)
             file = folder_of(root, experiment, row, seed, quick=quick) / RESULT
             kept = own.get((experiment.name, row.name, quick, seed))
             if file.exists():
@@ -94,4 +110,4 @@ def dump(records: list[Record]) -> str:
     return "[\n" + ",\n".join(lines) + "\n]\n"
 
 
-__all__ = ["FILE", "RESULT", "Record", "collect", "dump", "folder_of", "measured", "numeric"]
+__all__ = ["FILE", "RESULT", "Record", "collect", "config_of", "dump", "folder_of", "measured", "settings_of"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from qnn.errors import RunError
 from qnn.reproduce.experiment import Experiment, Row
-from qnn.reproduce.records import RESULT, folder_of
+from qnn.reproduce.records import RESULT, config_of, folder_of
 from qnn.training import TrainConfig
 from qnn.training.files import write_atomically
 
@@ -40,7 +40,7 @@ def run(
     quick : bool
         The quick form.
     rows : iterable of str
-        Only these; none for all.
+        Only these, and those that they start from; none for all.
     seeds : iterable of int
         Only these; none for all of the form.
     jobs : int
@@ -56,23 +56,35 @@ def run(
     Raises
     ------
     qnn.errors.ConfigError
-        For a row that the experiment does not have.
+        For a row that the experiment does not have, or one that starts from no row above it.
     """
-    chosen = [experiment.row(name) for name in rows] or list(experiment.rows)
-    cells = [(row, seed) for seed in tuple(seeds) or experiment.all_seeds(quick=quick) for row in chosen]
+    asked = [experiment.row(name) for name in rows] or experiment.rows
+    depths = {row.name: depth for last in asked for depth, row in enumerate(_from_the_first(experiment, last))}
+    waves = [[row for row in experiment.rows if depths.get(row.name) == d] for d in sorted({*depths.values()})]
+    chosen = tuple(seeds) or experiment.all_seeds(quick=quick)
 
     def one(cell: Job) -> str:
         row, seed = cell
         folder = folder_of(root, experiment, row, seed, quick=quick)
+        config = config_of(root, experiment, row, seed, quick=quick)
         try:
-            result = _finish(experiment.config(row, seed, quick=quick), folder, jobs)
+            if config.init and not Path(config.init, RESULT).exists():  # a checkpoint may be there all the same
+                raise RunError(f"starts from the row {row.init}, whose run failed; the same command goes on with it")
+            result = _finish(config, folder, jobs)
         except RunError as error:
             return f"{row.name}, seed {seed}: {error}"
         done(f"{row.name}, seed {seed}", result)
         return ""
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        return [message for message in pool.map(one, cells) if message]
+        ended = [list(pool.map(one, [(row, seed) for seed in chosen for row in wave])) for wave in waves]
+    return [message for messages in ended for message in messages if message]
+
+
+def _from_the_first(experiment: Experiment, row: Row) -> list[Row]:
+    """A row and those that it starts from, in the order in which they run."""
+    start = experiment.start(row)
+    return [*([] if start is None else _from_the_first(experiment, start)), row]
 
 
 def _finish(config: TrainConfig, folder: Path, jobs: int) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def table(experiment: Experiment, records: Sequence[Record]) -> list[list[str]]:
         lines.append(
             [
                 row.name,
-                row.recipe,
+                f"{row.recipe} from {row.init}" if row.init else row.recipe,
                 _number(row.paper),
                 _number(statistics.mean(found.values()) if found else None, "not run"),
                 ", ".join(f"{found[seed]:.2f}" for seed in sorted(found)) if len(found) > 1 else str(len(found)),

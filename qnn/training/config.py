@@ -30,9 +30,10 @@ OPTIMIZERS = ("sgd", "adam", "adamax", "adamax-ap2")  # the last: adamax whose s
 AUGMENTATIONS = ("none", "crop-flip")
 
 
-def _field(default: Any, doc: str, *, numeric: bool, choices: tuple[str, ...] = ()) -> Any:
-    """Make a dataclass field with its documentation."""
-    return dataclasses.field(default=default, metadata={"doc": doc, "numeric": numeric, "choices": choices})
+def _field(default: Any, doc: str, *, numeric: bool, choices: tuple[str, ...] = (), optional: bool = False) -> Any:
+    """Make a dataclass field with its documentation; an optional one is on record only where it is set."""
+    metadata = {"doc": doc, "numeric": numeric, "choices": choices, "optional": optional}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ class TrainConfig:
     )
     train_limit: int = _field(0, "use only the first so many training images (0: all)", numeric=True)
     seed: int = _field(1, "seed of initial weights, order, augmentation and rounding noise", numeric=True)
+    prune: float = _field(
+        0.0, "share of each layer's weights to prune before the first step (needs init)", numeric=True, optional=True
+    )
     init: str = _field("", "run whose weights and statistics to start from (empty: fresh ones)", numeric=False)
     out: str = _field("", "folder of the run (empty: a fresh one under runs/)", numeric=False)
     kernels: str = _field("auto", "kernel path: auto, or one that show_runtime() lists", numeric=False)
@@ -123,8 +127,13 @@ class TrainConfig:
         raise ConfigError(unknown_name("setting", key, cls.keys()))
 
     def numeric(self) -> dict[str, Any]:
-        """The numeric settings as a dict (clause DIG-1)."""
-        return {key: getattr(self, key) for key in self.numeric_keys()}
+        """The numeric settings as a dict (clause DIG-1); optional ones where they are set."""
+        return {field.name: getattr(self, field.name) for field in self._on_record() if field.metadata["numeric"]}
+
+    def _on_record(self) -> list[dataclasses.Field[Any]]:
+        """All fields but the optional ones that are not set: digests and files without them stay as they were."""
+        fields = dataclasses.fields(self)
+        return [f for f in fields if not f.metadata["optional"] or getattr(self, f.name) != f.default]
 
     def differences(self, other: TrainConfig, keys: Iterable[str] | None = None) -> dict[str, tuple[Any, Any]]:
         """Which settings differ: ``{key: (mine, theirs)}``, over `keys` or the numeric ones."""
@@ -198,7 +207,10 @@ class TrainConfig:
         return cls.from_dict(values, source)
 
     def to_toml(self, *, without: Iterable[str] = ()) -> str:
-        """The settings as TOML text with a comment per key; :meth:`from_toml_text` reads it back unchanged."""
+        """The settings as TOML text with a comment per key, optional ones where they are set.
+
+        :meth:`from_toml_text` reads it back unchanged.
+        """
         skip = set(without)
         lines = ["# Settings of a qnn training run; `qnn train THIS_FILE` runs it again."]
         titles = (
@@ -207,7 +219,7 @@ class TrainConfig:
         )
         for group, title in enumerate(titles):
             lines += ["", f"# {title}"]
-            for field in dataclasses.fields(self):
+            for field in self._on_record():
                 first = field.metadata["numeric"] or field.name in ("data", "crop")
                 if first is (group == 0) and field.name not in skip:
                     lines.append(f"{field.name} = {_toml_value(getattr(self, field.name))}  # {self.doc(field.name)}")
@@ -259,6 +271,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "beta1": (0.0, _BELOW_ONE, "from 0 to below 1"),
     "beta2": (0.0, _BELOW_ONE, "from 0 to below 1"),
     "epsilon": (_TINY, 1.0, "above 0 and at most 1"),
+    "prune": (0.0, _BELOW_ONE, "above 0 and below 1 (0: nothing is pruned)"),
     "crop": (0, 4096, "from 0 (the network's own where the pictures need it) to 4096"),
     "train_limit": (0, 2**31, "from 0 (all) to 2147483648"),
     "seed": (0, 2**63 - 1, "from 0 to 9223372036854775807"),

@@ -121,6 +121,8 @@ class Trainer:
             seed=config.seed,
         )
         self.init_checksum = _start_from(config.init, self.model) if config.init else ""
+        if config.prune:
+            _prune(self.model, config)
         self.criterion = nn.criterion(recipe)
         self.run = nn.prepare(self.model, self.criterion, seed=config.seed)
         self.parameters = list(self.run.named_parameters())
@@ -331,6 +333,21 @@ def _start_from(run: str, model: nn.Module) -> str:
         raise CheckpointError(f"cannot start from the run {run} (init): {error}") from error
     parameters = [(name, np.asarray(parameter.data)) for name, parameter in model.named_parameters()]
     return hash_arrays([*parameters, *model.named_buffers()]).hex()
+
+
+def _prune(model: nn.Module, config: TrainConfig) -> None:
+    """Prune before the first step (clauses UPD-5 and DIG-1)."""
+    from qnn.report.compression import prune  # late: reports are read without training, and this by few runs
+
+    if not config.init:
+        raise ConfigError(
+            f"got prune = {config.prune!r} without init; which weights can be spared only a trained network says; name "
+            "its run as init"
+        )
+    try:
+        prune(model, config.prune)
+    except ValueError as error:
+        raise ConfigError(f"cannot prune before the first step: {error}") from error
 
 
 def limited(dataset: Dataset, limit: int) -> Dataset:

@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 import qnn
 from qnn import nn
 from qnn.errors import CheckpointError
-from qnn.numerics import keep
+from qnn.numerics import keep, unpruned
 from qnn.report.compression import INDEX_BITS, _size, huffman_lengths, layer_sizes, moments, prune, total
 
 
@@ -195,6 +195,20 @@ def test_what_is_kept_is_kept(w: np.ndarray, data: st.DataObject) -> None:
     np.testing.assert_array_equal(out[kept], w[kept])
     assert not out[~kept].view(np.uint32).any(), "+0"
     np.testing.assert_array_equal(keep(out, kept), out)
+
+
+@given(
+    hnp.arrays(
+        np.float32, hnp.array_shapes(max_dims=3, max_side=4), elements=st.sampled_from([-1, -0.5, -0.0, 0, 0.5])
+    ),
+    st.floats(0, 1, exclude_max=True),
+)
+@pytest.mark.clause("UPD-5")
+def test_the_smallest_magnitudes_go_and_of_equal_ones_the_first(w: np.ndarray, share: float) -> None:
+    kept = unpruned(w, share)
+    assert kept.shape == w.shape
+    ranked = sorted(range(w.size), key=lambda i: (abs(w.flat[i]), i))
+    assert sorted(np.flatnonzero(~kept)) == sorted(ranked[: math.floor(share * w.size)])
 
 
 def test_moments_of_masters_and_levels() -> None:

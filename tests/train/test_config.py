@@ -64,11 +64,22 @@ def test_file_is_read(tmp_path: Path) -> None:
 
 
 def test_every_key_is_in_the_toml_once_with_its_help() -> None:
-    text = TrainConfig().to_toml()
+    text = TrainConfig(init="run", prune=0.5).to_toml()
     for key in TrainConfig().to_dict():
         assert text.count(f"\n{key} = ") == 1
         assert TrainConfig.doc(key) in text
     assert "out = " not in TrainConfig().to_toml(without=["out"])
+
+
+@pytest.mark.clause("DIG-1")
+def test_optional_settings_are_on_record_only_where_they_are_set() -> None:
+    assert "prune" not in TrainConfig().numeric()
+    assert "prune" not in TrainConfig().to_toml()
+    assert TrainConfig(prune=0.5).numeric()["prune"] == 0.5
+    assert "prune" in TrainConfig.numeric_keys(), "a resumed run keeps it"
+    for wrong in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ConfigError, match="prune"):
+            TrainConfig(prune=wrong)
 
 
 def test_paths_are_taken_as_text(tmp_path: Path) -> None:

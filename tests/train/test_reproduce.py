@@ -15,9 +15,9 @@ from qnn import reproduce
 from qnn.errors import ConfigError, FreezeError, RunError, SpecError
 from qnn.recipes import parse
 from qnn.reproduce import costs
-from qnn.reproduce.records import dump, folder_of, numeric
+from qnn.reproduce.records import dump, folder_of, settings_of
 from qnn.reproduce.run import command
-from qnn.training import TrainConfig, evaluation
+from qnn.training import TrainConfig, digest, evaluation
 
 
 def small(**changes: Any) -> reproduce.Experiment:
@@ -46,6 +46,7 @@ def test_every_experiment_is_whole(name: str) -> None:
         for row in experiment.rows:
             config = experiment.config(row, 1, quick=quick).validate()
             parse(config.recipe)
+            experiment.start(row)
     assert experiment.config(experiment.rows[0], 1, quick=True).epochs <= experiment.settings["epochs"]
 
 
@@ -53,8 +54,8 @@ def test_records_belong_to_settings_that_still_hold() -> None:
     """A changed configuration must not keep showing the accuracy of the old one."""
     for record in reproduce.measured():
         experiment = reproduce.load(record.experiment)
-        config = experiment.config(experiment.row(record.row), record.seed, quick=record.quick)
-        assert numeric(config) == record.settings, f"{record.experiment} {record.row}: run it again"
+        settings = settings_of(experiment, experiment.row(record.row), record.seed, quick=record.quick)
+        assert settings == record.settings, f"{record.experiment} {record.row}: run it again"
         assert 0.05 < record.accuracy <= 1
     assert json.loads(dump(reproduce.measured())) == json.loads(
         Path(str(reproduce.records.FILE)).read_text(encoding="utf-8")
@@ -90,6 +91,48 @@ def test_a_run_that_fails_is_named_and_the_others_end(tmp_path: Path) -> None:
         reproduce.run(small(), tmp_path, rows=["none"])
     with pytest.raises(ConfigError, match="did you mean 'dfp8-mnist-mlp'"):
         reproduce.load("dfp8-mnist-mpl")
+
+
+def tuned() -> reproduce.Experiment:
+    """A net of levels from a full one, and that one pruned."""
+    rows = (
+        reproduce.Row("fp32", "fp32", None, {}),
+        reproduce.Row("tuned", "nbq", None, {}, "fp32"),
+        reproduce.Row("pruned", "nbq", None, {"prune": 0.5}, "tuned"),
+    )
+    return small(rows=rows, settings=small().settings | {"model": "digits-cnn"})
+
+
+@pytest.mark.clause("DIG-1", "UPD-5")
+def test_rows_start_from_finished_runs_of_others(tmp_path: Path) -> None:
+    experiment = tuned()
+    told: list[str] = []
+    assert not reproduce.run(
+        experiment, tmp_path, quick=True, rows=["pruned"], jobs=2, done=lambda name, _: told.append(name)
+    )
+    assert told == ["fp32, seed 1", "tuned, seed 1", "pruned, seed 1"]
+    fp32, middle, last = reproduce.collect(experiment, tmp_path, quick=True)
+    assert "init" not in fp32.settings
+    assert middle.settings["init"] == fp32.settings
+    assert last.settings["init"] == middle.settings
+    assert [record.settings.get("prune") for record in (fp32, middle, last)] == [None, None, 0.5]
+    assert [line[1] for line in reproduce.table(experiment, [last])] == ["fp32", "nbq from fp32", "nbq from tuned"]
+    folder = folder_of(tmp_path, experiment, experiment.row("pruned"), 1, quick=True)
+    assert digest.replay(folder).same
+    assert digest.replay(folder, start="checkpoint").same
+    spent = costs.costs(experiment, tmp_path, quick=True, rounds=1)
+    assert [cost.row for cost in spent] == ["fp32", "tuned", "pruned"]
+
+
+def test_a_row_whose_start_is_missing_says_so(tmp_path: Path) -> None:
+    bad = reproduce.Row("fp32", "fp32", None, {"data": "nowhere"})
+    failed = reproduce.run(replace(tuned(), rows=(bad, *tuned().rows[1:])), tmp_path, quick=True)
+    assert [message.partition(":")[0] for message in failed] == [f"{row.name}, seed 1" for row in tuned().rows]
+    assert "starts from the row fp32" in failed[1]
+    for name in ("none", "int", "later"):
+        rows = tuple(reproduce.Row(row, "dfp8", None, {}, init) for row, init in (("int", name), ("later", "")))
+        with pytest.raises(ConfigError, match="a row above it: there is none"):
+            reproduce.run(small(rows=rows), tmp_path)
 
 
 def test_settings_reach_the_command_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import qnn
 from qnn import nn
-from qnn.errors import CheckpointError, RunError
+from qnn.errors import CheckpointError, ConfigError, RunError
 
 
 def net(recipe: str, model: str = "digits-cnn", classes: int = 10) -> Any:
@@ -99,3 +99,53 @@ def test_a_run_starts_from_another_and_says_so_in_its_digest(tmp_path: Any) -> N
         training.train(tuned.replace(model="mlp", recipe="dfp8", out=str(tmp_path / "other")))
     with pytest.raises(RunError, match="does not exist"):
         training.train(settings.replace(init=str(tmp_path / "nowhere"), out=str(tmp_path / "none")))
+
+
+@pytest.mark.clause("DIG-1", "DIG-5", "UPD-5")
+def test_a_pruned_run_resumes_replays_and_freezes(tmp_path: Any) -> None:
+    from qnn import inference, training
+    from qnn.report.restore import restore
+    from qnn.training.config import TrainConfig
+    from qnn.training.digest import replay
+    from qnn.training.runs import RunFolder
+
+    settings = TrainConfig(recipe="nbq", epochs=2, train_limit=64, batch_size=16, checkpoint_every=1)
+    full = training.train(settings.replace(recipe="fp32", out=str(tmp_path / "full"))).run_dir
+    pruned = settings.replace(init=str(full), prune=0.75)
+    whole = training.train(pruned.replace(out=str(tmp_path / "whole")))
+    assert '"prune":"0x1.8000000000000p-1"' in (tmp_path / "whole" / "digest.jsonl").read_text().splitlines()[0]
+    assert "prune = 0.75" in (tmp_path / "whole" / "config.toml").read_text()
+
+    def stop(event: Any) -> None:
+        if event["kind"] == "epoch":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train(pruned.replace(out=str(tmp_path / "cut")), on_event=stop)
+    assert len(RunFolder(tmp_path / "cut").digests()) < len(RunFolder(tmp_path / "whole").digests())
+    with pytest.raises(ConfigError, match=r"prune \(stored 0.75, now 0.5\)"):
+        training.resume(tmp_path / "cut", prune=0.5)
+    assert training.resume(tmp_path / "cut").digest == whole.digest
+    for start in ("seed", "checkpoint"):
+        assert replay(tmp_path / "cut", start=start).same
+    model = restore(tmp_path / "whole", 1).model.eval()
+    weights = [p for p in model.parameters() if p.kept is not None]
+    assert len(weights) == 3
+    assert all(not p.numpy()[~p.kept].any() and (~p.kept).sum() == p.size * 3 // 4 for p in weights)
+    images = qnn.data.load("digits", split="test").images
+    with qnn.no_grad():
+        layers = model(images).numpy()
+    np.testing.assert_array_equal(inference.freeze(model, images[:1])(images), layers)
+
+
+def test_what_cannot_be_pruned_is_refused_before_there_is_a_folder(tmp_path: Any) -> None:
+    from qnn import training
+    from qnn.training.config import TrainConfig
+
+    settings = TrainConfig(recipe="nbq(n=1)", epochs=1, train_limit=32, batch_size=16, out=str(tmp_path / "out"))
+    with pytest.raises(ConfigError, match="without init"):
+        training.train(settings.replace(prune=0.5))
+    full = training.train(settings.replace(recipe="fp32", out=str(tmp_path / "full"))).run_dir
+    with pytest.raises(ConfigError, match=r"cannot prune .*no level 0"):
+        training.train(settings.replace(prune=0.5, init=str(full)))
+    assert not (tmp_path / "out" / "config.toml").exists()
