@@ -215,7 +215,8 @@ class Module:
                 site.check_state(np.asarray(state[f"{name}.exponent"]))
         except ValueError as error:
             raise CheckpointError(
-                f"{error}; the state is damaged or of another recipe: build the model with the settings it was saved with"
+                f"{error}; the state is damaged or of another recipe: build the model with the settings it was saved "
+                "with"
             ) from error
         for name, parameter in self.named_parameters():
             parameter.load(name, state)
