@@ -37,6 +37,7 @@ from qnn.nn.normalization import (
     normalization,
 )
 from qnn.nn.pooling import AveragePool2d, GlobalAveragePool, MaxPool2d
+from qnn.nn.prune import prune
 from qnn.nn.range_norm import NoNormalization, RangeNormalize
 from qnn.nn.run import Run, prepare
 from qnn.nn.source import Dequantize, ImageInput, Quantize
@@ -92,6 +93,7 @@ __all__ = [
     "initialize",
     "normalization",
     "prepare",
+    "prune",
     "summarize",
     "transfer",
 ]

@@ -337,15 +337,13 @@ def _start_from(run: str, model: nn.Module) -> str:
 
 def _prune(model: nn.Module, config: TrainConfig) -> None:
     """Prune before the first step (clauses UPD-5 and DIG-1)."""
-    from qnn.report.compression import prune  # late: reports are read without training, and this by few runs
-
     if not config.init:
         raise ConfigError(
             f"got prune = {config.prune!r} without init; which weights can be spared only a trained network says; name "
             "its run as init"
         )
     try:
-        prune(model, config.prune)
+        nn.prune(model, config.prune)
     except ValueError as error:
         raise ConfigError(f"cannot prune before the first step: {error}") from error
 

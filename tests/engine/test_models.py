@@ -206,12 +206,12 @@ def test_training_has_the_same_bits_on_the_reference(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["fp32", "dfp8", WIDE])
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if models.picture_side(name)])
-def test_one_step_at_the_published_size(name: str, recipe: str) -> None:
+def test_steps_at_the_published_size(name: str, recipe: str) -> None:
     side, classes = PUBLISHED[name][:2]
     found = []
-    for path in PATHS if recipe == WIDE else PATHS[:1]:
+    for path in [*PATHS, "reference"] if recipe == WIDE else PATHS[:1]:
         with qnn.use_kernels(path):
-            found.append(trained(named(name, side, classes), side, recipe, 1, classes))
+            found.append(trained(named(name, side, classes), side, recipe, 2, classes))
     assert np.isfinite(found[0][0]).all()
     assert all(other == found[0] for other in found)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4 << 20, "more than 4 GB (in KiB)"

@@ -19,8 +19,9 @@ from hypothesis.extra import numpy as hnp
 import qnn
 from qnn import nn
 from qnn.errors import CheckpointError
+from qnn.nn import prune
 from qnn.numerics import keep, unpruned
-from qnn.report.compression import INDEX_BITS, _size, huffman_lengths, layer_sizes, moments, prune, total
+from qnn.report.compression import INDEX_BITS, _size, huffman_lengths, layer_sizes, moments, total
 
 
 def net(recipe: str) -> Any:
