@@ -157,6 +157,7 @@ QNN_AVX2 static uint64_t xnor_avx2(int64_t iterations)
     uint64_t lane[4], sum = 0;
 #define STEP(j)                                                                                                \
     FORGET(a);                                                                                                 \
+    FORGET(b); /* else it is known to be 0, and nothing to be left to do for xor */                            \
     v = _mm256_xor_si256(a, b);                                                                                \
     v = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(v, low)),                                  \
                         _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));           \

@@ -45,6 +45,7 @@ __attribute__((target("avx512f,avx512vpopcntdq"))) static uint64_t xnor_vpopcnt(
     uint64_t lane[8], sum = 0;
 #define STEP(j)                                                                                 \
     FORGET(a);                                                                                  \
+    FORGET(b); /* else it is known to be 0, and nothing to be left to do for xor */             \
     t##j = _mm512_add_epi64(t##j, _mm512_popcnt_epi64(_mm512_xor_si512(a, b)));                 \
     FORGET(t##j);
     for (int64_t i = 0; i < iterations; i++) {

@@ -118,8 +118,8 @@ static void finish(const job *j, int64_t item, int64_t count, int64_t first, int
     }
     for (int64_t i = 0; i < count; i++) {
         int32_t *y = j->y + (item + i) * j->columns + first;
-        for (int64_t c = 0; c < n && !j->x; c++)
-            y[c] = (int32_t)(all[c] - 2 * (uint32_t)counts[i * COLUMNS + c]);
+        if (!j->x)
+            j->bits->finish(all, counts + i * COLUMNS, n, y);
         for (int64_t c = 0; c < n && j->x; c++) { /* 2 * ones(p and w) - ones(p) = ones(w) - ones(p xor w) */
             uint32_t sum = 255 * (uint32_t)counts[8 * count * COLUMNS + c];
             for (int64_t p = 0; p < 8; p++)
@@ -127,6 +127,19 @@ static void finish(const job *j, int64_t item, int64_t count, int64_t first, int
             y[c] = (int32_t)sum;
         }
     }
+}
+
+/* The lines that the results will fill are fetched while their bits are counted: of few words the counting is too short
+   for the stores behind it to hide their way to memory. A hint; compilers without it do nothing. */
+static void fetch_results(const job *j, int64_t item, int64_t count, int64_t first, int64_t n)
+{
+#if defined(__GNUC__)
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t c = 0; c < n; c += 16)
+            __builtin_prefetch(j->y + (item + i) * j->columns + first + c, 1);
+#else
+    (void)j, (void)item, (void)count, (void)first, (void)n;
+#endif
 }
 
 static void do_block(void *context, int64_t begin, int64_t end, int worker)
@@ -145,6 +158,7 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
         j->bits->prepare(rows + r * j->words, j->words, prepared + r * j->words * j->bits->expansion);
     for (int64_t g = from; g < to; g++) {
         int64_t n = smaller(COLUMNS, j->columns - g * COLUMNS);
+        fetch_results(j, item, items, g * COLUMNS, n);
         count_ones(j, rows, prepared, count, g * COLUMNS, n, counts);
         finish(j, item, items, g * COLUMNS, n, counts);
     }
@@ -172,9 +186,14 @@ static void dots_c(const uint64_t *a, int64_t a_stride, int64_t rows, const uint
         }
 }
 
+static void finish_c(const uint32_t *all, const int32_t *counts, int64_t n, int32_t *y)
+{
+    QNN_FINISH_BITS(all, counts, n, y);
+}
+
 static const qnn_bits *bits_of(qnn_how how)
 {
-    static const qnn_bits plain = {.dots = dots_c};
+    static const qnn_bits plain = {.dots = dots_c, .finish = finish_c};
     const qnn_bits *found = how.avx512 ? qnn_bits_avx512() : how.avx2 ? qnn_bits_avx2() : 0;
     return found ? found : &plain;
 }

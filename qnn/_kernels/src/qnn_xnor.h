@@ -19,7 +19,15 @@ typedef struct {
     /* the same as dots for one panel, all its columns */
     void (*multiply)(const uint8_t *a, int64_t a_stride, int64_t rows, const void *panel, int64_t words,
                      int32_t *counts, int64_t counts_stride);
+    /* the n results of a row, all - 2 * counts */
+    void (*finish)(const uint32_t *all, const int32_t *counts, int64_t n, int32_t *y);
 } qnn_bits;
+
+/* The body of every finish: compilers make vectors of it, and of few words the results cost as much as the counting.
+   Modulo 2^32, which is exact for what fits int32. */
+#define QNN_FINISH_BITS(all, counts, n, y)                                                                     \
+    for (int64_t c = 0; c < (n); c++)                                                                          \
+    (y)[c] = (int32_t)((all)[c] - 2 * (uint32_t)(counts)[c])
 
 const qnn_bits *qnn_bits_avx2(void);   /* NULL where the compiler has no AVX2, */
 const qnn_bits *qnn_bits_avx512(void); /* or no AVX512-VNNI; needs VPOPCNTDQ, too */

@@ -199,9 +199,14 @@ QNN_AVX2 static void multiply_avx2(const uint8_t *a, int64_t a_stride, int64_t r
     }
 }
 
+QNN_AVX2 static void finish_avx2(const uint32_t *all, const int32_t *counts, int64_t n, int32_t *y)
+{
+    QNN_FINISH_BITS(all, counts, n, y);
+}
+
 const qnn_bits *qnn_bits_avx2(void)
 {
-    static const qnn_bits bits = {dots_avx2, 6, WIDTH, 16, pack, prepare, multiply_avx2};
+    static const qnn_bits bits = {dots_avx2, 6, WIDTH, 16, pack, prepare, multiply_avx2, finish_avx2};
     return &bits;
 }
 

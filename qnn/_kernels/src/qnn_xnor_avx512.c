@@ -140,9 +140,14 @@ QNN_AVX512_BITS static void multiply_avx512(const uint8_t *a, int64_t a_stride, 
         tile(1, a + r * a_stride, a_stride, panel, words, counts + r * counts_stride, counts_stride);
 }
 
+QNN_AVX512_BITS static void finish_avx512(const uint32_t *all, const int32_t *counts, int64_t n, int32_t *y)
+{
+    QNN_FINISH_BITS(all, counts, n, y);
+}
+
 const qnn_bits *qnn_bits_avx512(void)
 {
-    static const qnn_bits bits = {dots_avx512, 24, WIDTH, 8, pack, prepare, multiply_avx512};
+    static const qnn_bits bits = {dots_avx512, 24, WIDTH, 8, pack, prepare, multiply_avx512, finish_avx512};
     return &bits;
 }
 
