@@ -161,6 +161,7 @@ class Quantizer:
     _used: int = 0
     _copies: dict[tuple[int, bool, int | None], DFP] = field(default_factory=dict, repr=False)
     _version: int | None = None
+    _quiet: Target | None = field(default=None, repr=False)  # the last one without noise: most steps want it again
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -281,7 +282,13 @@ class Quantizer:
         return Target(self.exponent, self.bits, self.rounding, None)
 
     def _target(self, exponent: int) -> Target:
-        return Target(exponent, self.bits, self.rounding, self._noise())
+        noise = self._noise()
+        if noise is not None:
+            return Target(exponent, self.bits, self.rounding, noise)
+        kept = self._quiet
+        if kept is None or (kept.exponent, kept.bits, kept.rounding) != (exponent, self.bits, self.rounding):
+            kept = self._quiet = Target(exponent, self.bits, self.rounding)
+        return kept
 
     def _record(self, counts: Counts, shape: tuple[int, ...]) -> None:
         if self.training:

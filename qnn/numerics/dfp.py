@@ -33,6 +33,17 @@ def int_limits(bits: int) -> tuple[int, int]:
     return -half, half - 1
 
 
+def _normal_format(of: DFP | Target) -> int:
+    """Check exponent and width and make them Python integers; returns the width. A training step makes hundreds of
+    these objects, so what is normal already is not written again."""
+    exponent, bits = checked_exponent(of.exponent), checked_bits(of.bits)
+    if exponent is not of.exponent:
+        object.__setattr__(of, "exponent", exponent)
+    if bits is not of.bits:
+        object.__setattr__(of, "bits", bits)
+    return bits
+
+
 @dataclass(frozen=True, eq=False)
 class DFP:
     """A dynamic fixed-point tensor: integers and one exponent; it stands for ``ints * 2**exponent``.
@@ -63,16 +74,17 @@ class DFP:
     bits: int = 8
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "exponent", checked_exponent(self.exponent))
-        object.__setattr__(self, "bits", checked_bits(self.bits))
-        wanted = storage_dtype(self.bits)
-        got = getattr(self.ints, "dtype", type(self.ints).__name__)
-        if not isinstance(self.ints, np.ndarray) or got != wanted:
-            raise TypeError(f"got integers of type {got}; a {self.bits}-bit DFP is stored as {wanted}; convert them")
-        lo, hi = int_limits(self.bits)
-        if self.bits not in (8, 16) and self.ints.size and (self.ints.min() < lo or self.ints.max() > hi):
+        bits = _normal_format(self)
+        wanted = _INT8 if bits <= 8 else _INT16
+        if not isinstance(self.ints, np.ndarray) or self.ints.dtype != wanted:
+            got = getattr(self.ints, "dtype", type(self.ints).__name__)
+            raise TypeError(f"got integers of type {got}; a {bits}-bit DFP is stored as {wanted}; convert them")
+        if bits in (8, 16) or not self.ints.size:
+            return
+        lo, hi = int_limits(bits)
+        if self.ints.min() < lo or self.ints.max() > hi:
             raise ValueError(
-                f"got integers from {self.ints.min()} to {self.ints.max()}; {self.bits} bits hold {lo} to {hi}; "
+                f"got integers from {self.ints.min()} to {self.ints.max()}; {bits} bits hold {lo} to {hi}; "
                 "requantise them or use more bits"
             )
 
@@ -119,9 +131,9 @@ class Target:
     noise: Noise | NDArray[np.uint16] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "exponent", checked_exponent(self.exponent))
-        object.__setattr__(self, "bits", checked_bits(self.bits))
-        object.__setattr__(self, "rounding", Rounding.parse(self.rounding))
+        _normal_format(self)
+        if type(self.rounding) is not Rounding:
+            object.__setattr__(self, "rounding", Rounding.parse(self.rounding))
         if not (self.noise is None or isinstance(self.noise, (Noise, np.ndarray))):
             raise TypeError(
                 f"got noise of type {type(self.noise).__name__}; allowed are Noise, a uint16 array or None; "

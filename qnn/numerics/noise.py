@@ -235,7 +235,8 @@ class Noise:
         if not 1 <= bits <= 16:
             raise ValueError(f"got {bits} random bits; allowed are 1 to 16; the papers use 16")
         _set(self, "bits", bits)
-        _set(self, "taps", tuple(operator.index(t) for t in self.taps))
+        if self.taps is not LFSR_TAPS:
+            _set(self, "taps", tuple(operator.index(t) for t in self.taps))
         if self.kind == "lfsr16":
             lfsr_orbit(self.taps)
 
@@ -301,4 +302,5 @@ def _range(start: SupportsIndex, count: SupportsIndex) -> tuple[int, int]:
 
 
 def _set(obj: Any, name: str, value: Any) -> None:
-    object.__setattr__(obj, name, value)  # the dataclass is frozen; this normalises NumPy integers to int
+    if value is not getattr(obj, name):  # a Python integer as it should be: most of a training step's
+        object.__setattr__(obj, name, value)  # the dataclass is frozen; this normalises NumPy integers to int
