@@ -9,8 +9,6 @@ QNN_NO_EXT=1
     Build no extension at all (what an installation on a machine without a compiler gives).
 QNN_REQUIRE_EXT=1
     An extension that cannot be built is an error instead of a warning.
-QNN_NO_OPENMP=1
-    Build without OpenMP even where the compiler has it (one thread).
 QNN_SANITIZE=address,undefined
     Build with these sanitizers (tools/sanitize.sh does).
 QNN_EMULATE=1
@@ -48,6 +46,7 @@ class Part:
 # The table of extensions. One that fails to build does not touch the others.
 EPILOGUE = (
     "qnn_memory.c",
+    "qnn_parallel.c",
     "qnn_epilogue.c",
     "qnn_epilogue_avx2.c",
     "qnn_noise.c",
@@ -111,9 +110,10 @@ ELEMENTWISE = (
     "qnn_xnor_avx512.c",
     "qnn_s8_pack.c",
 )
-BENCH = ("qnn_bench_peak.c", "qnn_bench_peak_wide.c", "qnn_bench_memory.c", "qnn_bench_loops.c")
+BENCH = ("qnn_parallel.c", "qnn_bench_peak.c", "qnn_bench_peak_wide.c", "qnn_bench_memory.c", "qnn_bench_loops.c")
 PARTS = (
     Part("_memory", ("qnn_arena.c",)),
+    Part("_threading", ("qnn_threads.c",)),
     Part("_mac", MAC + EPILOGUE),
     Part("_elem", ELEMENTWISE + EPILOGUE),
     Part("_bench", BENCH),
@@ -171,7 +171,7 @@ class BuildExt(build_ext):
     def build_extensions(self) -> None:
         """Probe the compiler, translate the bindings, set flags, compile; optional unless QNN_REQUIRE_EXT."""
         required = flag("QNN_REQUIRE_EXT")
-        if not self._compiles([]):
+        if not self._compiles():
             self._give_up(required, "no working C compiler was found; install one (for example gcc) and reinstall")
             self.extensions = []
             return
@@ -193,7 +193,8 @@ class BuildExt(build_ext):
         # No fast-math, and no contraction of a*b+c: float32 steps are part of the bit promise.
         compile_args = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fvisibility=hidden"]
         compile_args.append("-fno-math-errno")  # a square root then needs no call; its bits are the same
-        link_args: list[str] = []
+        compile_args.append("-pthread")
+        link_args = ["-pthread"]
         sanitizers = os.environ.get("QNN_SANITIZE", "")
         if flag("QNN_DEBUG"):
             compile_args += ["-O1", "-g"]
@@ -211,25 +212,16 @@ class BuildExt(build_ext):
             link_args += [f"-fsanitize={sanitizers}"]
         if flag("QNN_EMULATE"):
             compile_args.append("-DQNN_EMULATE")
-        if flag("QNN_NO_OPENMP"):
-            say("QNN_NO_OPENMP is set: the kernels will use one thread")
-        elif self._compiles(["-fopenmp"]):
-            compile_args.append("-fopenmp")
-            link_args.append("-fopenmp")
-        else:
-            say("the compiler has no OpenMP: the kernels will use one thread")
         return compile_args, link_args
 
-    def _compiles(self, flags: list[str]) -> bool:
-        """Return whether a small program compiles and links with these flags (OpenMP header included)."""
-        header = "#include <omp.h>\n" if flags else ""
-        body = "omp_get_max_threads()" if flags else "0"
+    def _compiles(self) -> bool:
+        """Return whether a small program compiles and links."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "probe.c"
-            source.write_text(f"{header}int probe(void) {{ return {body}; }}\n")
+            source.write_text("int probe(void) { return 0; }\n")
             try:
-                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
-                self.compiler.link_shared_object(objects, str(Path(folder) / "probe.so"), extra_postargs=flags)
+                objects = self.compiler.compile([str(source)], output_dir=folder)
+                self.compiler.link_shared_object(objects, str(Path(folder) / "probe.so"))
             except Exception:  # any failure of a compiler, of whatever class, means: not available
                 return False
         return True

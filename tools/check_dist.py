@@ -13,6 +13,7 @@ WHEEL_NEEDS = (
     "qnn/data/DIGITS_LICENSE.txt",
     "qnn/numerics/rounding.py",
     "qnn/_kernels/_memory.pyi",
+    "qnn/_kernels/_threading.pyi",
     "qnn/_kernels/_mac.pyi",
     "qnn/_kernels/_elem.pyi",
     "qnn/_kernels/_bench.pyi",
@@ -21,7 +22,7 @@ WHEEL_NEEDS = (
 )
 REFUSED_ENDINGS = (".pyx", ".c", ".h", ".pyc", ".tmp")
 REFUSED_FOLDERS = ("tests/", "benchmarks/", "docs/", "tools/")
-GENERATED = tuple(f"qnn/_kernels/{name}.c" for name in ("_memory", "_mac", "_elem", "_bench"))
+GENERATED = tuple(f"qnn/_kernels/{name}.c" for name in ("_memory", "_threading", "_mac", "_elem", "_bench"))
 SDIST_NEEDS = (
     "README.md",
     "LICENSE",
@@ -30,6 +31,8 @@ SDIST_NEEDS = (
     "setup.py",
     "pyproject.toml",
     "qnn/_kernels/_memory.pyx",
+    "qnn/_kernels/_threading.pyx",
+    "qnn/_kernels/_threading.pxi",
     "qnn/_kernels/_mac.pyx",
     "qnn/_kernels/_elem.pyx",
     "qnn/_kernels/_bench.pyx",

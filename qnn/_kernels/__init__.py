@@ -18,13 +18,12 @@ Bit-exactness: clause MAC-1 and all others; no path and no number of threads cha
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, TextIO
@@ -68,29 +67,10 @@ _threads: int | None = None  # the chosen number of threads; None until the firs
 _checked = False  # whether the paths of TABLE have proved themselves on this machine
 
 
-@contextlib.contextmanager
-def _patient_threads() -> Iterator[None]:
-    """Let GNU OpenMP, which reads this when it is loaded, wait for work by spinning for microseconds, not milliseconds.
-
-    Spinning threads bridge the gaps between kernels, but on a machine whose cores are taken they keep the work itself
-    from running; a setting of the user's own stays.
-    """
-    key = "GOMP_SPINCOUNT"
-    own = key in os.environ or "OMP_WAIT_POLICY" in os.environ
-    if not own:
-        os.environ[key] = "1000"
-    try:
-        yield
-    finally:
-        if not own:
-            del os.environ[key]
-
-
 def _load_parts() -> None:
     """Import the parts and fill TABLE; a part without a compiled twin contributes its reference functions."""
     for name in PARTS:
-        with _patient_threads():
-            part = importlib.import_module(f"{__name__}.{name}")
+        part = importlib.import_module(f"{__name__}.{name}")
         _parts.append(part)
         for operation, function in part.REFERENCE.items():
             TABLE.setdefault(operation, {})["reference"] = function
@@ -372,7 +352,7 @@ def runtime_info() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "platform": platform.platform(),
         "compiler": build.get("compiler", "none (no compiled kernels)"),
-        "openmp": bool(build.get("openmp", False)),
+        "threading": bool(build.get("threading", False)),
         "cpu_features": list(build.get("cpu_features", [])),
         "threads": get_num_threads(),
         "available": available_kernels(),

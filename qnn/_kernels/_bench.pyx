@@ -10,6 +10,8 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, u
 
 cnp.import_array()
 
+include "_threading.pxi"
+
 cdef extern from "qnn_cpu.h" nogil:
     int qnn_cpu_has_avx2() noexcept
 

@@ -36,9 +36,6 @@ cdef extern from "qnn_cpu.h" nogil:
     const char *QNN_COMPILER
     int QNN_EMULATED
 
-cdef extern from "qnn_parallel.h" nogil:
-    int qnn_has_openmp() noexcept
-
 cdef extern from "qnn_gemm.h" nogil:
     ctypedef struct qnn_isa:
         pass
@@ -121,14 +118,14 @@ def set_threads(int count):
 
 
 def build_info():
-    """Return the compiler, whether OpenMP is built in, and the features of this processor that kernels look at."""
+    """Return the compiler, whether kernels can use several threads, and the features of this processor that kernels look at."""
     cdef qnn_cpu cpu = qnn_cpu_features()
     found = [("avx2", cpu.avx2), ("fma", cpu.fma), ("avx512f", cpu.avx512f), ("avx512bw", cpu.avx512bw),
              ("avx512vl", cpu.avx512vl), ("avx512vnni", cpu.avx512vnni),
              ("avx512vbmi", cpu.avx512vbmi), ("avx512vpopcntdq", cpu.avx512vpopcntdq), ("amx-tile", cpu.amx_tile),
              ("amx-int8", cpu.amx_int8), ("amx-permission", cpu.amx_int8 and qnn_amx_permission())]
     note = " (AVX512 and AMX are emulated)" if QNN_EMULATED else ""
-    return {"compiler": QNN_COMPILER.decode() + note, "openmp": bool(qnn_has_openmp()),
+    return {"compiler": QNN_COMPILER.decode() + note, "threading": bool(qnn_has_threads()),
             "cpu_features": [name for name, there in found if there]}
 
 

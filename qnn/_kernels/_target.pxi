@@ -1,5 +1,5 @@
 # Turns a qnn.numerics.dfp.Target into the C struct qnn_target; included by every extension that requantises.
-from cpython.pycapsule cimport PyCapsule_GetPointer
+include "_threading.pxi"
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "qnn_epilogue.h" nogil:

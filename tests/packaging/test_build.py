@@ -141,9 +141,13 @@ def test_integer_products_contain_no_float() -> None:
 
 
 @needs_sources
-def test_openmp_has_one_door() -> None:
-    users = [path.name for path in SOURCES.glob("*.[ch]") if re.search(r"omp\.h|#pragma omp|omp_get", path.read_text())]
-    assert users == ["qnn_parallel.h"]
+def test_threads_have_one_door() -> None:
+    users = [
+        path.name
+        for path in SOURCES.glob("*.[ch]")
+        if re.search(r"pthread_create|omp\.h|#pragma omp", path.read_text())
+    ]
+    assert users == ["qnn_threads.c"]
 
 
 @needs_sources
@@ -158,7 +162,7 @@ def test_the_type_marker_ships() -> None:
     assert (PACKAGE / "py.typed").exists()
 
 
-@pytest.mark.parametrize("name", ["_memory", "_mac", "_elem", "_bench"])
+@pytest.mark.parametrize("name", ["_memory", "_threading", "_mac", "_elem", "_bench"])
 def test_stubs_name_what_the_extension_has(name: str) -> None:
     stub = PACKAGE / "_kernels" / f"{name}.pyi"
     module = sys.modules.get(f"qnn._kernels.{name}")
@@ -179,11 +183,11 @@ def test_stubs_name_what_the_extension_has(name: str) -> None:
 
 @needs_sources
 def test_the_built_kernels_were_built_as_the_table_says() -> None:
-    """Where there is a compiler and OpenMP, the extension has it."""
+    """Where there is a compiler, the kernels and, where we know its threads, the pool are there."""
     info = kernels.runtime_info()
     if info["available"] == ["reference"]:
         pytest.skip("no compiled kernels here")
-    assert isinstance(info["openmp"], bool)
+    assert info["threading"] == (sys.platform != "win32")
     assert "c" in info["available"]
 
 

@@ -29,8 +29,7 @@
 
 enum {
     QNN_GRAIN = 16384, /* elements of a block: what one thread does at a time */
-    QNN_PART = 1024,   /* elements that are worked on within the first-level cache */
-    QNN_WORKERS = 64   /* more threads than this bring nothing for work of this kind */
+    QNN_PART = 1024    /* elements that are worked on within the first-level cache */
 };
 
 /* What one worker counted; a cache line, so that workers do not disturb each other. */

@@ -1,0 +1,3 @@
+POOL: object
+
+def started() -> int: ...
