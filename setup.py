@@ -96,6 +96,7 @@ ELEMENTWISE = (
     "qnn_scale_avx512.c",
     "qnn_channel.c",
     "qnn_statistics.c",
+    "qnn_loss.c",
     "qnn_simple.c",
     "qnn_table.c",
     "qnn_table_vbmi.c",

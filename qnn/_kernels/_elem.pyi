@@ -35,6 +35,9 @@ def channel_dots(path: int, g: Ints, x: Ints) -> tuple[NDArray[np.int64], NDArra
 def bn_statistics(
     path: int, s1: NDArray[np.int64], s2: NDArray[np.int64], count: int, exponent: int, eps: float
 ) -> Statistics: ...
+def softmax_cross_entropy(
+    path: int, logits: Float32, labels: Ints, batch_size: int | None = ...
+) -> tuple[NDArray[np.int64], Float32]: ...
 def bn_grad_coefficients(
     path: int,
     stats: Statistics,

@@ -13,6 +13,7 @@ cimport numpy as cnp
 
 from qnn.numerics.batchnorm import Statistics as _Statistics
 from qnn.numerics.dfp import Target as _Target
+from qnn.numerics.elementary import constants as _constants
 from qnn.numerics.elementary import power64 as _power64
 from qnn.numerics.exponent import Counts as _Counts
 from qnn.numerics.mac import conv_output_hw as _conv_output_hw
@@ -118,11 +119,17 @@ cdef extern from "qnn_elem.h" nogil:
     int qnn_bn_grad_coefficients(const float *mean_q, const float *inv_std, const float *k, const int64_t *s1,
                                  const int64_t *sg, const int64_t *sgx, int64_t count, double power, int64_t channels,
                                  float *out) noexcept
+    ctypedef struct qnn_elementary:
+        const double *exp_table
+        const double *log_table
+        double steps_per_unit, step_high, step_low, ln2
+    int qnn_softmax_cross_entropy(const float *logits, const int64_t *labels, int64_t rows, int64_t classes,
+                                  int64_t total_rows, const qnn_elementary *tables, int64_t *losses, float *grad) noexcept
     int64_t qnn_pack_bits(const void *x, int type, int64_t rows, int64_t k, qnn_how how, uint64_t *words) noexcept
 
 OPERATIONS = (
     "quantize", "requantize", "add_requantize", "noise_u16", "int_range", "float_range", "channel_sums", "channel_dots",
-    "bn_statistics", "bn_grad_coefficients",
+    "bn_statistics", "bn_grad_coefficients", "softmax_cross_entropy",
     "normalize", "normalize_grad", "scale", "max_pool", "max_pool_grad", "sum_pool", "sum_pool_grad", "relu",
     "relu_grad", "clip_ints", "look_up", "prepare_add", "sgd", "adam", "shift_adamax", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
 )
@@ -132,6 +139,11 @@ cdef dict _reference = {}
 cdef object _INT8 = _np.dtype(_np.int8), _INT16 = _np.dtype(_np.int16), _INT32 = _np.dtype(_np.int32)
 cdef object _INT64 = _np.dtype(_np.int64), _FLOAT32 = _np.dtype(_np.float32)
 cdef object _UINT8 = _np.dtype(_np.uint8), _UINT64 = _np.dtype(_np.uint64)
+# What exp32 and log32 compute with, from their definition.
+cdef object _exp_table, _log_table
+cdef qnn_elementary _elementary
+(_exp_table, _log_table, _elementary.steps_per_unit, _elementary.step_high, _elementary.step_low,
+ _elementary.ln2) = _constants()
 # Geometry beyond this goes to the definition: no product of sizes here can leave int64.
 cdef int64_t _LARGEST = 2**30
 
@@ -483,6 +495,29 @@ def bn_grad_coefficients(int path, object stats, object s1, object sg, object sg
         if done:
             return out[0], out[1], out[2]
     return _reference["bn_grad_coefficients"](stats, s1, sg, sgx, count, g_exponent)
+
+
+def softmax_cross_entropy(int path, object logits, object labels, object batch_size=None):
+    cdef object kind = getattr(labels, "dtype", None)
+    cdef cnp.ndarray x, picked, losses, grad, exponentials = _exp_table, logarithms = _log_table
+    cdef qnn_elementary tables = _elementary
+    cdef int64_t rows, classes, all_rows
+    cdef int done
+    cdef object total = batch_size
+    if (_is(logits, _FLOAT32) and logits.ndim == 2 and kind is not None and kind.kind in "iu"
+            and _is_row(labels, kind, logits.shape[0]) and logits.shape[1] >= 1 and logits.shape[0] >= 1
+            and (total is None or (type(total) is int and 1 <= total < 2**63))):
+        x, picked = _dense(logits), _np.ascontiguousarray(labels, _INT64)
+        rows, classes = x.shape[0], x.shape[1]
+        losses, grad = _np.empty(rows, _INT64), _empty((rows, classes), _FLOAT32)
+        tables.exp_table, tables.log_table = <double *>exponentials.data, <double *>logarithms.data
+        all_rows = rows if total is None else total
+        with nogil:
+            done = qnn_softmax_cross_entropy(<float *>x.data, <int64_t *>picked.data, rows, classes, all_rows, &tables,
+                                             <int64_t *>losses.data, <float *>grad.data)
+        if done:
+            return losses, grad
+    return _reference["softmax_cross_entropy"](logits, labels, batch_size)
 
 
 def int_range(int path, object x):

@@ -167,6 +167,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "channel_dots": numerics.channel_dots,
     "bn_statistics": numerics.bn_statistics,
     "bn_grad_coefficients": numerics.bn_grad_coefficients,
+    "softmax_cross_entropy": numerics.softmax_cross_entropy,
     "normalize": numerics.normalize,
     "normalize_grad": numerics.normalize_grad,
     "scale": numerics.scale,

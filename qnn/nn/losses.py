@@ -7,12 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qnn import _kernels
 from qnn.nn.module import Module
-from qnn.numerics import softmax_cross_entropy, square_hinge, sum_of_squares
+from qnn.numerics import square_hinge, sum_of_squares
 from qnn.ops.loss import IntegerLoss, Loss, LossFunction, LossResult
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
+
+
+def softmax_cross_entropy(*batch: Any) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """:func:`qnn.numerics.softmax_cross_entropy` on the chosen kernel path."""
+    losses, gradient = _kernels.call("softmax_cross_entropy", *batch)
+    return losses, gradient
 
 
 class _Criterion(Module):

@@ -206,6 +206,17 @@ def _log_table() -> Float64:
     return np.array(rows)
 
 
+def constants() -> tuple[Float64, Float64, float, float, float, float]:
+    """What `exp64` and `log64` compute with, for compiled twins: the tables [32] and [128, 2], the steps per unit, the
+    high and the low part of a step, and ln 2.
+
+    Notes
+    -----
+    Bit-exactness: clauses FLT-4 and FLT-5; nothing may vary.
+    """
+    return _EXP_TABLE, _log_table(), _STEPS_PER_UNIT, _STEP_HIGH, _STEP_LOW, _LN2_FLOAT
+
+
 def _power_of_two(n: NDArray[np.int64]) -> Float64:
     """2**n in binary64 for -1022 <= n <= 1023, made from its bits."""
     return ((n + 1023) << 52).view(np.float64)

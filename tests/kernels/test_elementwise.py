@@ -388,6 +388,65 @@ def test_batch_constants(path: str, data: st.DataObject, c: int, count: int) -> 
         same(run(path, "bn_grad_coefficients", *rest), run("reference", "bn_grad_coefficients", *rest))
 
 
+LOGITS = st.one_of(
+    st.integers(-128, 127).map(lambda i: i / 16),  # what integer outputs become, with equal ones
+    st.floats(-100, 100, width=32),
+    st.floats(width=32, allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.0, -0.0, 88.8, -103.9, 1e-40, 2.0**21, 2.0**22, 3e38, -3e38]),
+)
+
+
+@pytest.mark.clause("LOSS-1", "LOSS-2", "LOSS-3", "FLT-4", "FLT-5")
+@compiled
+@given(data=st.data(), rows=st.integers(0, 7), classes=st.integers(1, 12), kind=st.sampled_from(["i8", "u1", "i4"]))
+def test_softmax_cross_entropy(path: str, data: st.DataObject, rows: int, classes: int, kind: str) -> None:
+    """Close and far logits; losses of 2**22 and more are the definition's error."""
+    logits = np.array(data.draw(st.lists(LOGITS, min_size=rows * classes, max_size=rows * classes)), np.float32)
+    labels = data.draw(st.lists(st.integers(0, classes - 1), min_size=rows, max_size=rows))
+    total = data.draw(st.sampled_from([None, 1, 3, 128, 2**24 + 1, 2**54 + 2**30 + 1]))
+    batch = (logits.reshape(rows, classes), np.array(labels, kind), rows or 1 if total is None else total)
+    try:
+        wanted = run("reference", "softmax_cross_entropy", *batch)
+    except OverflowError:
+        same_error(path, "softmax_cross_entropy", *batch)
+        return
+    same(run(path, "softmax_cross_entropy", *batch), wanted)
+
+
+@pytest.mark.clause("FLT-4", "FLT-5", "LOSS-1")
+@compiled
+def test_softmax_cross_entropy_of_all_exponentials(path: str) -> None:
+    """Two classes a step of 2**-12 apart, and sums that meet every row of the logarithm's table."""
+    gap = np.arange(-120 * 4096, 1, 7, np.float32) / np.float32(4096)
+    pairs = np.stack([gap, np.zeros_like(gap)], axis=1)
+    for label in (0, 1):
+        batch = (pairs, np.full(len(pairs), label))
+        same(run(path, "softmax_cross_entropy", *batch), run("reference", "softmax_cross_entropy", *batch))
+    counts = np.arange(1, 600)
+    many = np.where(np.arange(600) < counts[:, None], np.float32(0.25), np.float32(-9)).astype(np.float32)
+    batch = (many, counts - 1)
+    same(run(path, "softmax_cross_entropy", *batch), run("reference", "softmax_cross_entropy", *batch))
+
+
+@pytest.mark.clause("LOSS-1")
+@compiled
+def test_softmax_cross_entropy_refuses_what_the_definition_refuses(path: str) -> None:
+    x, labels = np.zeros((2, 3), np.float32), np.array([0, 2])
+    for bad in (np.nan, np.inf, -np.inf):
+        y = x.copy()
+        y[1, 1] = bad
+        same_error(path, "softmax_cross_entropy", y, labels)
+    same_error(path, "softmax_cross_entropy", x, labels, 0)
+    same_error(path, "softmax_cross_entropy", x, labels, 2.5)
+    same_error(path, "softmax_cross_entropy", x.astype(np.float64), labels)
+    same_error(path, "softmax_cross_entropy", x, labels + 1)
+    same_error(path, "softmax_cross_entropy", x, labels - 1)
+    same_error(path, "softmax_cross_entropy", x, np.array([0, 2**63], np.uint64))
+    same_error(path, "softmax_cross_entropy", x, labels[:1])
+    same_error(path, "softmax_cross_entropy", x, labels.astype(np.float32))
+    same_error(path, "softmax_cross_entropy", x[:, :0], labels)
+
+
 @pytest.mark.clause("BN-2")
 @compiled
 def test_batch_constants_refuse_what_the_definition_refuses(path: str) -> None:

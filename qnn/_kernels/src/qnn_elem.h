@@ -78,6 +78,18 @@ void qnn_normalize_part_avx512(const int8_t *g, const int8_t *x, const float *a,
 int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how,
                      int64_t *sum, int64_t *dot);
 
+/* --- qnn_loss.c --- */
+/* What the definition of exp32 and log32 computes with; it hands over its own numbers. */
+typedef struct {
+    const double *exp_table, *log_table; /* [32]; [128][2] */
+    double steps_per_unit, step_high, step_low, ln2;
+} qnn_elementary;
+enum { QNN_LOSS_LIMIT = 1 << 22, QNN_LOSS_FRACTION_BITS = 20 };
+/* losses [rows] in units of 2^-20, grad [rows, classes] of the mean over total_rows; returns 0 for what the definition
+   must refuse. */
+int qnn_softmax_cross_entropy(const float *logits, const int64_t *labels, int64_t rows, int64_t classes, int64_t total_rows,
+                              const qnn_elementary *tables, int64_t *losses, float *grad);
+
 /* --- qnn_statistics.c: float32 constants of `channels` channels one behind the other; power is 2^exponent. They return 0
    where the definition has to do it: int64 too small, a variance beyond float32 --- */
 /* out: mean_q, mean, var, inv_std, k */

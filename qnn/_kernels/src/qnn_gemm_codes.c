@@ -10,6 +10,7 @@
 enum {
     COLUMNS = 64,             /* of a block */
     CHUNK = 1 << 16,          /* products between two visits of the sums: 2^16 * 2^14 < 2^31 */
+    TILE_ROWS = 16,           /* of one tile of AMX */
     ROWS_CHUNK = 2048,        /* the same with several rows, which then stay in the nearest cache */
     MOST_BLOCK = 128,         /* of qnn_codes.block */
     MOST_PART = 8 * 4,        /* sums of one call */
@@ -119,8 +120,10 @@ int qnn_gemm_codes4(const qnn_isa *isa, const qnn_gemm_problem *p, const qnn_out
     job j = {.isa = isa, .p = p, .output = output};
     if (!isa->codes || output->wide)
         return 1;
-    if (p->m > isa->codes->most_rows)
-        return qnn_gemm_s8(isa, p, output, threads, counts); /* decodes them where it packs them */
+    if (p->m > isa->codes->most_rows) { /* decodes them where it packs them; tiles of a few rows do not pay for that */
+        const qnn_isa *packing = isa->short_runs && p->m <= TILE_ROWS ? isa->short_runs : isa;
+        return qnn_gemm_s8(packing, p, output, threads, counts);
+    }
     int64_t blocks = (p->n + COLUMNS - 1) / COLUMNS, block = isa->codes->block;
     int workers = qnn_workers(blocks, p->m * p->n <= SMALL / (p->k + 1) ? 1 : threads);
     j.row_length = (p->k + block - 1) / block * block;
