@@ -195,7 +195,7 @@ class BuildExt(build_ext):
         compile_args = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-fast-math", "-fvisibility=hidden"]
         compile_args.append("-fno-math-errno")  # a square root then needs no call; its bits are the same
         compile_args.append("-pthread")
-        link_args = ["-pthread"]
+        link_args = ["-pthread", "-lm"]
         sanitizers = os.environ.get("QNN_SANITIZE", "")
         if flag("QNN_DEBUG"):
             compile_args += ["-O1", "-g"]

@@ -139,11 +139,10 @@ cdef dict _reference = {}
 cdef object _INT8 = _np.dtype(_np.int8), _INT16 = _np.dtype(_np.int16), _INT32 = _np.dtype(_np.int32)
 cdef object _INT64 = _np.dtype(_np.int64), _FLOAT32 = _np.dtype(_np.float32)
 cdef object _UINT8 = _np.dtype(_np.uint8), _UINT64 = _np.dtype(_np.uint64)
-# What exp32 and log32 compute with, from their definition.
-cdef object _exp_table, _log_table
+# What exp32 and log32 compute with, from their definition; made at the first use, since the table of logarithms takes
+# longer than everything else that an import does.
+cdef object _exp_table = None, _log_table = None
 cdef qnn_elementary _elementary
-(_exp_table, _log_table, _elementary.steps_per_unit, _elementary.step_high, _elementary.step_low,
- _elementary.ln2) = _constants()
 # Geometry beyond this goes to the definition: no product of sizes here can leave int64.
 cdef int64_t _LARGEST = 2**30
 
@@ -498,18 +497,22 @@ def bn_grad_coefficients(int path, object stats, object s1, object sg, object sg
 
 
 def softmax_cross_entropy(int path, object logits, object labels, object batch_size=None):
-    cdef object kind = getattr(labels, "dtype", None)
-    cdef cnp.ndarray x, picked, losses, grad, exponentials = _exp_table, logarithms = _log_table
-    cdef qnn_elementary tables = _elementary
+    global _exp_table, _log_table
+    cdef cnp.ndarray x, picked, losses, grad, exponentials, logarithms
+    cdef qnn_elementary tables
     cdef int64_t rows, classes, all_rows
     cdef int done
     cdef object total = batch_size
-    if (_is(logits, _FLOAT32) and logits.ndim == 2 and kind is not None and kind.kind in "iu"
-            and _is_row(labels, kind, logits.shape[0]) and logits.shape[1] >= 1 and logits.shape[0] >= 1
+    if (_is(logits, _FLOAT32) and logits.ndim == 2 and isinstance(labels, _np.ndarray) and labels.dtype.kind in "iu"
+            and labels.shape == (logits.shape[0],) and logits.shape[1] >= 1 and logits.shape[0] >= 1
             and (total is None or (type(total) is int and 1 <= total < 2**63))):
         x, picked = _dense(logits), _np.ascontiguousarray(labels, _INT64)
         rows, classes = x.shape[0], x.shape[1]
         losses, grad = _np.empty(rows, _INT64), _empty((rows, classes), _FLOAT32)
+        if _log_table is None:
+            (_exp_table, _log_table, _elementary.steps_per_unit, _elementary.step_high, _elementary.step_low,
+             _elementary.ln2) = _constants()
+        tables, exponentials, logarithms = _elementary, _exp_table, _log_table
         tables.exp_table, tables.log_table = <double *>exponentials.data, <double *>logarithms.data
         all_rows = rows if total is None else total
         with nogil:

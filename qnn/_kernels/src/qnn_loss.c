@@ -10,7 +10,8 @@ enum { EXP_STEPS = 32, LOG_STEPS = 128 };
 /* exp64 of x, which is cut to where the result as float32 no longer changes (FLT-4). */
 static double exp64(double x, const qnn_elementary *t)
 {
-    x = x < -120.0 ? -120.0 : x > 120.0 ? 120.0 : x;
+    x = x > -120.0 ? x : -120.0; /* also what a writer beside us made NaN: it must not become an index */
+    x = x < 120.0 ? x : 120.0;
     const double n = rint(x * t->steps_per_unit);
     const double r = (x - n * t->step_high) - n * t->step_low;
     double series = 1.0 / 720;
@@ -57,7 +58,8 @@ int qnn_softmax_cross_entropy(const float *logits, const int64_t *labels, int64_
 {
     const float inverse = 1.0f / (float)total_rows;
     for (int64_t i = 0; i < rows; i++, logits += classes, grad += classes) {
-        if (labels[i] < 0 || labels[i] >= classes)
+        const int64_t label = labels[i];
+        if (label < 0 || label >= classes)
             return 0;
         float most = logits[0], total = 0;
         for (int64_t c = 0; c < classes; c++) {
@@ -69,13 +71,13 @@ int qnn_softmax_cross_entropy(const float *logits, const int64_t *labels, int64_
             grad[c] = (float)exp64((double)(logits[c] - most), tables);
             total = c ? total + grad[c] : grad[c];
         }
-        const float loss = (float)log64((double)total, tables) - (logits[labels[i]] - most);
+        const float loss = (float)log64((double)total, tables) - (logits[label] - most);
         if (!(loss < QNN_LOSS_LIMIT))
             return 0;
         losses[i] = (int64_t)rint((double)loss * (1 << QNN_LOSS_FRACTION_BITS));
         for (int64_t c = 0; c < classes; c++) {
             const float share = grad[c] / total;
-            grad[c] = (c == labels[i] ? share - 1.0f : share) * inverse;
+            grad[c] = (c == label ? share - 1.0f : share) * inverse;
         }
     }
     return 1;

@@ -13,6 +13,7 @@ int qnn_threads_started(void) { return 0; }
 
 #else
 
+#include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -58,6 +59,7 @@ typedef struct {
 
 static helper helpers[QNN_WORKERS - 1];
 static atomic_int started;                  /* helpers that exist; only who holds `busy` changes it */
+static int refused;                         /* the system gave no more: asking again costs more than small kernels do */
 static atomic_flag busy = ATOMIC_FLAG_INIT; /* a call is being served */
 
 /* Each worker begins with neighbouring blocks, the same part of a tensor in one operation after the other, so that what
@@ -108,6 +110,7 @@ static job *wait_for_work(helper *h)
 static void *live(void *argument)
 {
     helper *h = argument;
+    fesetenv(FE_DFL_ENV); /* a thread has its creator's mode, which may round otherwise or flush subnormals */
     for (;;) {
         job *j = wait_for_work(h);
         work(j, (int)(h - helpers) + 1);
@@ -129,21 +132,25 @@ static void offer(helper *h, job *j)
 /* Starts helpers until there are `wanted`, or as many as the system gives. */
 static void start(int wanted)
 {
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
     sigset_t all, before;
     pthread_attr_t attributes;
-    if (started >= wanted || pthread_attr_init(&attributes))
+    if (started >= wanted || refused || pthread_attr_init(&attributes))
         return;
     pthread_attr_setstacksize(&attributes, STACK);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all); /* signals are for the program's own threads */
+    sigfillset(&all); /* signals are for the program's own threads, but for those that a thread raises by its own fault */
+    for (int i = 0; i < (int)(sizeof faults / sizeof *faults); i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (; started < wanted; started++) {
         helper *h = helpers + started;
         pthread_t thread;
         atomic_store(&h->offer, 0);
         atomic_store(&h->asleep, 0);
-        if (pthread_mutex_init(&h->lock, 0) || pthread_cond_init(&h->wake, 0) ||
-            pthread_create(&thread, &attributes, live, h))
+        refused = pthread_mutex_init(&h->lock, 0) || pthread_cond_init(&h->wake, 0) ||
+                  pthread_create(&thread, &attributes, live, h);
+        if (refused)
             break;
     }
     pthread_sigmask(SIG_SETMASK, &before, 0);
@@ -185,6 +192,7 @@ static void run(int64_t blocks, int workers, qnn_task *task, void *context)
 static void forget(void)
 {
     started = 0;
+    refused = 0;
     atomic_flag_clear(&busy);
 }
 
