@@ -161,7 +161,9 @@ class Quantizer:
     _used: int = 0
     _copies: dict[tuple[int, bool, int | None], DFP] = field(default_factory=dict, repr=False)
     _version: int | None = None
-    _quiet: Target | None = field(default=None, repr=False)  # the last one without noise: most steps want it again
+    _quiet: Target | None = field(
+        default=None, repr=False, compare=False
+    )  # the last one without noise: most steps want it again
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the kernel tests with extensions built for the address and undefined-behaviour sanitizers; any finding fails the run.
+# Runs the kernel tests with extensions built for the address and undefined-behaviour sanitizers, and before them the pool
+# of threads, without Python around it, under the thread sanitizer; any finding fails the run.
 #
 #   tools/sanitize.sh [more arguments for pytest]
 #
@@ -26,6 +27,13 @@ if ! "$python" setup.py build_ext --inplace >"$work/build.log" 2>&1; then
 fi
 
 compiler=$("$python" -c 'import os, sysconfig; print((os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc").split()[0])')
+
+if [ "$#" = 0 ]; then
+    "$compiler" -std=gnu11 -g -O1 -fsanitize=thread -pthread -Iqnn/_kernels/src tests/kernels/threads_stress.c \
+        qnn/_kernels/src/qnn_parallel.c qnn/_kernels/src/qnn_threads.c -lm -o "$work/stress"
+    "$work/stress"
+fi
+
 preload=
 for library in libasan.so libubsan.so; do
     found=$("$compiler" -print-file-name="$library")
