@@ -502,10 +502,9 @@ def softmax_cross_entropy(int path, object logits, object labels, object batch_s
     cdef qnn_elementary tables
     cdef int64_t rows, classes, all_rows
     cdef int done
-    cdef object total = batch_size
     if (_is(logits, _FLOAT32) and logits.ndim == 2 and isinstance(labels, _np.ndarray) and labels.dtype.kind in "iu"
             and labels.shape == (logits.shape[0],) and logits.shape[1] >= 1 and logits.shape[0] >= 1
-            and (total is None or (type(total) is int and 1 <= total < 2**63))):
+            and (batch_size is None or (type(batch_size) is int and 1 <= batch_size < 2**63))):
         x, picked = _dense(logits), _np.ascontiguousarray(labels, _INT64)
         rows, classes = x.shape[0], x.shape[1]
         losses, grad = _np.empty(rows, _INT64), _empty((rows, classes), _FLOAT32)
@@ -514,7 +513,7 @@ def softmax_cross_entropy(int path, object logits, object labels, object batch_s
              _elementary.ln2) = _constants()
         tables, exponentials, logarithms = _elementary, _exp_table, _log_table
         tables.exp_table, tables.log_table = <double *>exponentials.data, <double *>logarithms.data
-        all_rows = rows if total is None else total
+        all_rows = rows if batch_size is None else batch_size
         with nogil:
             done = qnn_softmax_cross_entropy(<float *>x.data, <int64_t *>picked.data, rows, classes, all_rows, &tables,
                                              <int64_t *>losses.data, <float *>grad.data)

@@ -63,13 +63,12 @@ static inline qnn_tally qnn_run_blocks(int64_t items, int64_t grain, qnn_how how
 {
     qnn_tally tallies[QNN_WORKERS], total;
     qnn_blocks blocks = {function, context, items, grain < 1 ? 1 : grain, tallies};
-    int threads = how.threads < QNN_WORKERS ? how.threads : QNN_WORKERS;
     memset(&total, 0, sizeof total);
     total.low = INT64_MAX;
     total.high = INT64_MIN;
     for (int i = 0; i < QNN_WORKERS; i++)
         tallies[i] = total;
-    qnn_parallel((items + blocks.grain - 1) / blocks.grain, threads, qnn_do_block, &blocks);
+    qnn_parallel((items + blocks.grain - 1) / blocks.grain, how.threads, qnn_do_block, &blocks);
     for (int i = 0; i < QNN_WORKERS; i++) {
         qnn_counts_add(&total.counts, &tallies[i].counts);
         total.bad += tallies[i].bad;

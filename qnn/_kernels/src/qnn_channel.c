@@ -104,7 +104,7 @@ int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int
                      int64_t *sum, int64_t *dot)
 {
     int64_t grain = qnn_row_grain(cols), blocks_count = (rows + grain - 1) / grain;
-    int threads = how.threads < QNN_WORKERS ? how.threads : QNN_WORKERS, workers = qnn_workers(blocks_count, threads);
+    int workers = qnn_workers(blocks_count, how.threads);
     job j = {x, y, x_bytes, y_bytes, cols, 0, 2 * cols + 8, how.avx2};
     memset(sum, 0, (size_t)cols * sizeof *sum);
     memset(dot, 0, (size_t)cols * sizeof *dot);

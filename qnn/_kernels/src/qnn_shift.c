@@ -148,8 +148,7 @@ static int run(job *j, const uint8_t *packed, int bits, int64_t rows, qnn_how ho
 {
     int64_t weights = j->filters * j->k, work = weights / (j->window ? j->window->groups : 1) + 1,
             grain = (1 << 18) / work + 1;
-    int threads = how.threads < QNN_WORKERS ? how.threads : QNN_WORKERS,
-        workers = qnn_workers((rows + grain - 1) / grain, threads);
+    int workers = qnn_workers((rows + grain - 1) / grain, how.threads);
     uint8_t *memory = qnn_allocate((int64_t)((size_t)(3 * weights) + 1));
     j->scratch = qnn_allocate((int64_t)((size_t)workers * (size_t)(j->k + 16) * sizeof *j->scratch));
     if (memory && j->scratch) {
