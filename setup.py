@@ -252,9 +252,16 @@ class BuildExt(build_ext):
             if source.endswith(".c") and not os.path.normpath(source).startswith(os.path.normpath(SOURCES))
         }
 
+        # The bindings only check and call: optimising them hard would double the time of the build. In builds for tests
+        # only memory errors are looked for in them, or compiling Cython's C would be most of the time of such a run.
+        bindings = ["-w", "-O1"]
+        if os.environ.get("QNN_SANITIZE"):
+            bindings = ["-w", "-O0", "-g0", "-fno-sanitize=undefined"]
+        elif flag("QNN_EMULATE"):
+            bindings = ["-w", "-O0"]
+
         def compile_with_flags(obj, src, ext, cc_args, extra_postargs, pp_opts):  # type: ignore[no-untyped-def]
-            # The bindings only check and call: optimising them hard would double the time of the build.
-            own = ["-w", "-O1"] if os.path.normpath(src) in generated else ["-Wall", "-Wextra"]
+            own = bindings if os.path.normpath(src) in generated else ["-Wall", "-Wextra"]
             compile_one(obj, src, ext, cc_args, list(extra_postargs) + own, pp_opts)
 
         self.compiler._compile = compile_with_flags
