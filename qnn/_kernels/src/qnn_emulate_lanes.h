@@ -14,6 +14,9 @@
 #include <stdint.h>
 #include <string.h>
 
+/* A function of its own: inlined into every kernel it would take the compiler a minute under the sanitizers. */
+#define QNN_EMULATED_STEP static __attribute__((noinline, unused))
+
 typedef union {
     uint8_t u8[64];
     int8_t s8[64];
@@ -45,7 +48,7 @@ enum { _MM_HINT_T0 = 3, _CMP_EQ_OQ = 0, _CMP_NEQ_UQ = 4 };
 enum { _MM_FROUND_TO_NEG_INF = 1, _MM_FROUND_TO_POS_INF = 2, _MM_FROUND_NO_EXC = 8 };
 enum { _MM_PERM_CCAA = 0xA0, _MM_PERM_DDBB = 0xF5 }; /* two bits a lane, the first lane's lowest; A is 0 */
 
-static inline void qnn_lanes_require(int holds)
+QNN_EMULATED_STEP void qnn_lanes_require(int holds)
 {
     if (!holds)
         __builtin_trap(); /* an operand that this file does not know */
@@ -53,19 +56,19 @@ static inline void qnn_lanes_require(int holds)
 
 /* --- memory: any alignment --- */
 
-static inline void _mm_prefetch(const void *p, int hint) { (void)p, (void)hint; }
+QNN_EMULATED_STEP void _mm_prefetch(const void *p, int hint) { (void)p, (void)hint; }
 
 /* Defines name(p) and store(p, v). */
-#define QNN_MEMORY(type, load, store)         \
-    static inline type load(const void *p)    \
-    {                                         \
-        type v;                               \
-        memcpy(&v, p, sizeof v);              \
-        return v;                             \
-    }                                         \
-    static inline void store(void *p, type v) \
-    {                                         \
-        memcpy(p, &v, sizeof v);              \
+#define QNN_MEMORY(type, load, store)             \
+    QNN_EMULATED_STEP type load(const void *p)    \
+    {                                             \
+        type v;                                   \
+        memcpy(&v, p, sizeof v);                  \
+        return v;                                 \
+    }                                             \
+    QNN_EMULATED_STEP void store(void *p, type v) \
+    {                                             \
+        memcpy(p, &v, sizeof v);                  \
     }
 
 QNN_MEMORY(__m128i, _mm_loadu_si128, _mm_storeu_si128)
@@ -77,7 +80,7 @@ QNN_MEMORY(__m512, _mm512_loadu_ps, _mm512_storeu_ps)
 
 /* Defines name(arguments): every lane of `part` is `value`. */
 #define QNN_FILL(type, name, argument, part, lanes, value) \
-    static inline type name(argument)                      \
+    QNN_EMULATED_STEP type name(argument)                  \
     {                                                      \
         type v;                                            \
         for (int i = 0; i < (lanes); i++)                  \
@@ -94,7 +97,7 @@ QNN_FILL(__m512, _mm512_setzero_ps, void, lane, 16, 0.0f)
 QNN_FILL(__m128i, _mm_setzero_si128, void, u64, 2, 0)
 QNN_FILL(__m128i, _mm_cvtsi32_si128, int32_t a, u64, 2, i == 0 ? (uint32_t)a : 0)
 
-static inline __m512i _mm512_setr_epi32(int32_t a, int32_t b, int32_t c, int32_t d, int32_t e, int32_t f, int32_t g,
+QNN_EMULATED_STEP __m512i _mm512_setr_epi32(int32_t a, int32_t b, int32_t c, int32_t d, int32_t e, int32_t f, int32_t g,
                                         int32_t h, int32_t i, int32_t j, int32_t k, int32_t l, int32_t m, int32_t n,
                                         int32_t o, int32_t p)
 {
@@ -102,7 +105,7 @@ static inline __m512i _mm512_setr_epi32(int32_t a, int32_t b, int32_t c, int32_t
     return v;
 }
 
-static inline __m512i _mm512_setr_epi64(int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f, int64_t g,
+QNN_EMULATED_STEP __m512i _mm512_setr_epi64(int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f, int64_t g,
                                         int64_t h)
 {
     __m512i v = {.u64 = {(uint64_t)a, (uint64_t)b, (uint64_t)c, (uint64_t)d, (uint64_t)e, (uint64_t)f, (uint64_t)g,
@@ -113,13 +116,13 @@ static inline __m512i _mm512_setr_epi64(int64_t a, int64_t b, int64_t c, int64_t
 /* --- lane by lane --- */
 
 /* Defines name(a, b): lane i of `part` is `value`, which sees a, b and i. */
-#define QNN_LANES(name, part, lanes, value)          \
-    static inline __m512i name(__m512i a, __m512i b) \
-    {                                                \
-        __m512i v;                                   \
-        for (int i = 0; i < (lanes); i++)            \
-            v.part[i] = (value);                     \
-        return v;                                    \
+#define QNN_LANES(name, part, lanes, value)              \
+    QNN_EMULATED_STEP __m512i name(__m512i a, __m512i b) \
+    {                                                    \
+        __m512i v;                                       \
+        for (int i = 0; i < (lanes); i++)                \
+            v.part[i] = (value);                         \
+        return v;                                        \
     }
 
 QNN_LANES(_mm512_add_epi8, u8, 64, (uint8_t)(a.u8[i] + b.u8[i]))
@@ -134,7 +137,7 @@ QNN_LANES(_mm512_mullo_epi16, u16, 32, (uint16_t)(a.s16[i] * b.s16[i]))
 QNN_LANES(_mm512_mul_epu32, u64, 8, (a.u64[i] & UINT32_MAX) * (b.u64[i] & UINT32_MAX)) /* the even lanes of 32 bits */
 
 /* Bit by bit entry 4 a + 2 b + c of the truth table. */
-static inline __m512i _mm512_ternarylogic_epi64(__m512i a, __m512i b, __m512i c, int table)
+QNN_EMULATED_STEP __m512i _mm512_ternarylogic_epi64(__m512i a, __m512i b, __m512i c, int table)
 {
     __m512i v;
     for (int i = 0; i < 8; i++) {
@@ -149,12 +152,12 @@ static inline __m512i _mm512_ternarylogic_epi64(__m512i a, __m512i b, __m512i c,
 
 /* --- shifts: a count as wide as the lane or wider leaves zeros, or signs --- */
 
-static inline uint64_t qnn_shift_count(__m128i count) { return count.u64[0]; }
+QNN_EMULATED_STEP uint64_t qnn_shift_count(__m128i count) { return count.u64[0]; }
 
-/* Defines name(a, count): lane i of `part` is `value`, which sees x, the lane, and by, at most the lane's width - 1, and
+/* Defines name(a, count): lane i of `part` is `value`, which sees x, the lane, and by, at most the width less 1, and
    is `beyond` for higher counts. */
 #define QNN_SHIFT(name, count_type, as_number, lane_type, part, lanes, value, beyond) \
-    static inline __m512i name(__m512i a, count_type count)                           \
+    QNN_EMULATED_STEP __m512i name(__m512i a, count_type count)                       \
     {                                                                                 \
         const uint64_t n = as_number(count), last = 512 / (lanes) - 1;                \
         const int by = (int)(n < last ? n : last);                                    \
@@ -178,13 +181,13 @@ QNN_SHIFT(_mm512_srli_epi64, unsigned, (uint8_t), uint64_t, u64, 8, x >> by, 0)
 /* --- comparisons: bit i of the mask is lane i's --- */
 
 /* Defines name(a, b): bit i is whether `holds`. */
-#define QNN_COMPARE(name, mask, lanes, holds)     \
-    static inline mask name(__m512i a, __m512i b) \
-    {                                             \
-        mask found = 0;                           \
-        for (int i = 0; i < (lanes); i++)         \
-            found |= (mask)((mask)(holds) << i);  \
-        return found;                             \
+#define QNN_COMPARE(name, mask, lanes, holds)         \
+    QNN_EMULATED_STEP mask name(__m512i a, __m512i b) \
+    {                                                 \
+        mask found = 0;                               \
+        for (int i = 0; i < (lanes); i++)             \
+            found |= (mask)((mask)(holds) << i);      \
+        return found;                                 \
     }
 
 QNN_COMPARE(_mm512_cmpgt_epu8_mask, __mmask64, 64, a.u8[i] > b.u8[i])
@@ -192,7 +195,7 @@ QNN_COMPARE(_mm512_cmpneq_epi16_mask, __mmask32, 32, a.u16[i] != b.u16[i])
 QNN_COMPARE(_mm512_testn_epi16_mask, __mmask32, 32, (a.u16[i] & b.u16[i]) == 0)
 QNN_COMPARE(_mm512_testn_epi32_mask, __mmask16, 16, (a.u32[i] & b.u32[i]) == 0)
 
-static inline __mmask64 _mm512_movepi8_mask(__m512i a)
+QNN_EMULATED_STEP __mmask64 _mm512_movepi8_mask(__m512i a)
 {
     __mmask64 signs = 0;
     for (int i = 0; i < 64; i++)
@@ -201,21 +204,21 @@ static inline __mmask64 _mm512_movepi8_mask(__m512i a)
 }
 
 /* The lower halves of two masks, the second one's below. */
-static inline __mmask32 _mm512_kunpackw(__mmask32 a, __mmask32 b) { return a << 16 | (b & UINT16_MAX); }
-static inline __mmask64 _mm512_kunpackd(__mmask64 a, __mmask64 b) { return a << 32 | (b & UINT32_MAX); }
+QNN_EMULATED_STEP __mmask32 _mm512_kunpackw(__mmask32 a, __mmask32 b) { return a << 16 | (b & UINT16_MAX); }
+QNN_EMULATED_STEP __mmask64 _mm512_kunpackd(__mmask64 a, __mmask64 b) { return a << 32 | (b & UINT32_MAX); }
 
 /* --- lanes change places --- */
 
 QNN_LANES(_mm512_permutexvar_epi32, u32, 16, b.u32[a.u32[i] & 15]) /* (index, from) */
 
 /* Defines name(a, index, b): lane i is that of a and b, one behind the other, whose number index names. */
-#define QNN_PERMUTE(name, part, lanes)                                                              \
-    static inline __m512i name(__m512i a, __m512i index, __m512i b)                                 \
-    {                                                                                               \
-        __m512i v;                                                                                  \
-        for (int i = 0; i < (lanes); i++)                                                           \
-            v.part[i] = (index.part[i] & (lanes) ? &b : &a)->part[index.part[i] & ((lanes) - 1)];      \
-        return v;                                                                                   \
+#define QNN_PERMUTE(name, part, lanes)                                                            \
+    QNN_EMULATED_STEP __m512i name(__m512i a, __m512i index, __m512i b)                           \
+    {                                                                                             \
+        __m512i v;                                                                                \
+        for (int i = 0; i < (lanes); i++)                                                         \
+            v.part[i] = (index.part[i] & (lanes) ? &b : &a)->part[index.part[i] & ((lanes) - 1)]; \
+        return v;                                                                                 \
     }
 
 QNN_PERMUTE(_mm512_permutex2var_epi8, u8, 64)
@@ -225,7 +228,7 @@ QNN_PERMUTE(_mm512_permutex2var_epi64, u64, 8)
 QNN_LANES(_mm512_unpacklo_epi8, u8, 64, (i % 2 ? &b : &a)->u8[i / 16 * 16 + i % 16 / 2])
 QNN_LANES(_mm512_unpackhi_epi8, u8, 64, (i % 2 ? &b : &a)->u8[i / 16 * 16 + i % 16 / 2 + 8])
 
-static inline __m512i _mm512_mask_shuffle_epi32(__m512i kept, __mmask16 which, __m512i a, int order)
+QNN_EMULATED_STEP __m512i _mm512_mask_shuffle_epi32(__m512i kept, __mmask16 which, __m512i a, int order)
 {
     for (int i = 0; i < 16; i++)
         if (which >> i & 1)
@@ -233,12 +236,12 @@ static inline __m512i _mm512_mask_shuffle_epi32(__m512i kept, __mmask16 which, _
     return kept;
 }
 
-static inline __m512i _mm512_shuffle_epi32(__m512i a, int order)
+QNN_EMULATED_STEP __m512i _mm512_shuffle_epi32(__m512i a, int order)
 {
     return _mm512_mask_shuffle_epi32(a, 0xFFFF, a, order);
 }
 
-static inline __m512i _mm512_mask_blend_epi8(__mmask64 which, __m512i a, __m512i b)
+QNN_EMULATED_STEP __m512i _mm512_mask_blend_epi8(__mmask64 which, __m512i a, __m512i b)
 {
     for (int i = 0; i < 64; i++)
         if (which >> i & 1)
@@ -246,7 +249,7 @@ static inline __m512i _mm512_mask_blend_epi8(__mmask64 which, __m512i a, __m512i
     return a;
 }
 
-static inline __m512i _mm512_mask_broadcast_i32x4(__m512i kept, __mmask16 which, __m128i a)
+QNN_EMULATED_STEP __m512i _mm512_mask_broadcast_i32x4(__m512i kept, __mmask16 which, __m128i a)
 {
     for (int i = 0; i < 16; i++)
         if (which >> i & 1)
@@ -256,7 +259,7 @@ static inline __m512i _mm512_mask_broadcast_i32x4(__m512i kept, __mmask16 which,
 
 /* --- other widths --- */
 
-static inline __m512i _mm512_castsi128_si512(__m128i a)
+QNN_EMULATED_STEP __m512i _mm512_castsi128_si512(__m128i a)
 {
     __m512i v;
     memset(&v, 0x5B, sizeof v); /* nothing is promised of the upper lanes */
@@ -264,22 +267,22 @@ static inline __m512i _mm512_castsi128_si512(__m128i a)
     return v;
 }
 
-static inline __m128i _mm512_extracti32x4_epi32(__m512i a, int number)
+QNN_EMULATED_STEP __m128i _mm512_extracti32x4_epi32(__m512i a, int number)
 {
     return _mm_loadu_si128(a.u8 + 16 * (number & 3));
 }
 
-static inline __m256i _mm512_extracti64x4_epi64(__m512i a, int number)
+QNN_EMULATED_STEP __m256i _mm512_extracti64x4_epi64(__m512i a, int number)
 {
     return _mm256_loadu_si256(a.u8 + 32 * (number & 1));
 }
 
-static inline __m128i _mm512_castsi512_si128(__m512i a) { return _mm512_extracti32x4_epi32(a, 0); }
-static inline __m256i _mm512_castsi512_si256(__m512i a) { return _mm512_extracti64x4_epi64(a, 0); }
+QNN_EMULATED_STEP __m128i _mm512_castsi512_si128(__m512i a) { return _mm512_extracti32x4_epi32(a, 0); }
+QNN_EMULATED_STEP __m256i _mm512_castsi512_si256(__m512i a) { return _mm512_extracti64x4_epi64(a, 0); }
 
 /* Defines name(a): the lanes of a, of type `narrow`, as those of `part`. */
 #define QNN_WIDEN(name, from, narrow, part, lanes) \
-    static inline __m512i name(from a)             \
+    QNN_EMULATED_STEP __m512i name(from a)         \
     {                                              \
         narrow lane[lanes];                        \
         __m512i v;                                 \
@@ -294,7 +297,7 @@ QNN_WIDEN(_mm512_cvtepi8_epi32, __m128i, int8_t, s32, 16)
 QNN_WIDEN(_mm512_cvtepu8_epi16, __m256i, uint8_t, u16, 32)
 QNN_WIDEN(_mm512_cvtepu16_epi32, __m256i, uint16_t, u32, 16)
 
-static inline int32_t qnn_clip(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
+QNN_EMULATED_STEP int32_t qnn_clip(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }
 
 /* Each block of 128 bits becomes 64, clipped: a's before b's, block by block. */
 QNN_LANES(_mm512_packs_epi16, s8, 64,
@@ -305,16 +308,16 @@ QNN_LANES(_mm512_packs_epi32, s16, 32,
 /* --- float32 --- */
 
 /* Defines name(a, b): lane i is `value`, which sees x and y. */
-#define QNN_REALS(name, value)                    \
-    static inline __m512 name(__m512 a, __m512 b) \
-    {                                             \
-        __m512 v;                                 \
-        for (int i = 0; i < 16; i++) {            \
-            const float x = a.lane[i];            \
-            const float y = b.lane[i];            \
-            v.lane[i] = (value);                  \
-        }                                         \
-        return v;                                 \
+#define QNN_REALS(name, value)                        \
+    QNN_EMULATED_STEP __m512 name(__m512 a, __m512 b) \
+    {                                                 \
+        __m512 v;                                     \
+        for (int i = 0; i < 16; i++) {                \
+            const float x = a.lane[i];                \
+            const float y = b.lane[i];                \
+            v.lane[i] = (value);                      \
+        }                                             \
+        return v;                                     \
     }
 
 QNN_REALS(_mm512_add_ps, x + y)
@@ -322,7 +325,7 @@ QNN_REALS(_mm512_sub_ps, x - y)
 QNN_REALS(_mm512_mul_ps, x * y)
 QNN_REALS(_mm512_min_ps, x < y ? x : y) /* the second one if one is NaN or both are zeros */
 
-static inline __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c)
+QNN_EMULATED_STEP __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c)
 {
     for (int i = 0; i < 16; i++)
         a.lane[i] = fmaf(a.lane[i], b.lane[i], c.lane[i]);
@@ -331,7 +334,7 @@ static inline __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c)
 
 /* a b - c rounded up, once. The product has 48 bits, so it is exact in float64; `lost` is what the difference's own
    rounding took away. The float32 nearest to the sum is the one sought or the one below that. */
-static inline float qnn_fmsub_up(float a, float b, float c)
+QNN_EMULATED_STEP float qnn_fmsub_up(float a, float b, float c)
 {
     const double product = (double)a * b, other = -(double)c, sum = product + other;
     const double added = sum - product, lost = (product - (sum - added)) + (other - added);
@@ -339,7 +342,7 @@ static inline float qnn_fmsub_up(float a, float b, float c)
     return nearest < sum || (nearest == sum && lost > 0) ? nextafterf(nearest, INFINITY) : nearest;
 }
 
-static inline __m512 _mm512_fmsub_round_ps(__m512 a, __m512 b, __m512 c, int rounding)
+QNN_EMULATED_STEP __m512 _mm512_fmsub_round_ps(__m512 a, __m512 b, __m512 c, int rounding)
 {
     qnn_lanes_require(rounding == (_MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC));
     for (int i = 0; i < 16; i++)
@@ -347,7 +350,7 @@ static inline __m512 _mm512_fmsub_round_ps(__m512 a, __m512 b, __m512 c, int rou
     return a;
 }
 
-static inline __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int how)
+QNN_EMULATED_STEP __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int how)
 {
     __mmask16 equal = 0;
     qnn_lanes_require(how == _CMP_EQ_OQ || how == _CMP_NEQ_UQ);
@@ -357,7 +360,7 @@ static inline __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int how)
 }
 
 /* What leaves int32, and NaN, becomes its lowest number. */
-static inline __m512i _mm512_cvt_roundps_epi32(__m512 a, int rounding)
+QNN_EMULATED_STEP __m512i _mm512_cvt_roundps_epi32(__m512 a, int rounding)
 {
     const int up = rounding == (_MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
     __m512i v;
@@ -369,7 +372,7 @@ static inline __m512i _mm512_cvt_roundps_epi32(__m512 a, int rounding)
     return v;
 }
 
-static inline __m512 _mm512_cvtepi32_ps(__m512i a)
+QNN_EMULATED_STEP __m512 _mm512_cvtepi32_ps(__m512i a)
 {
     __m512 v;
     for (int i = 0; i < 16; i++)
@@ -377,6 +380,6 @@ static inline __m512 _mm512_cvtepi32_ps(__m512i a)
     return v;
 }
 
-static inline __m512 _mm512_castsi512_ps(__m512i a) { return _mm512_loadu_ps(&a); }
+QNN_EMULATED_STEP __m512 _mm512_castsi512_ps(__m512i a) { return _mm512_loadu_ps(&a); }
 
 #endif
