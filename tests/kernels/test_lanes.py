@@ -51,6 +51,18 @@ def test_scale_where_sums_just_fit_int16(
     same(run(path, "scale", x, gamma, bias, 0, to), run("reference", "scale", x, gamma, bias, 0, to))
 
 
+@pytest.mark.clause("BN-8")
+@compiled
+@pytest.mark.parametrize("rule", [Rounding.CEIL, Rounding.STOCHASTIC])
+def test_scale_where_the_addend_takes_the_last_room(path: str, rule: Rounding) -> None:
+    x, gamma = np.full((70, 1), -128, np.int8), np.array([-128], np.int8)
+    words = np.full(x.size, 0xFFFF, np.uint16) if rule is Rounding.STOCHASTIC else None
+    for shift in range(15):
+        for more in (0, 1):
+            bias, to = np.array([2**14 - (1 << shift) + more]), Target(shift, 8, rule, words)
+            same(run(path, "scale", x, gamma, bias, 0, to), run("reference", "scale", x, gamma, bias, 0, to))
+
+
 @pytest.mark.clause("REQ-7")
 @compiled
 @given(seed=seeds, shifts=st.tuples(*[st.integers(0, 8)] * 3), bits=widths, rule=rules)
