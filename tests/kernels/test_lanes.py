@@ -92,6 +92,21 @@ def test_normalize_next_to_ties(path: str, seed: int, exponent: int, bits: int, 
     )
 
 
+@pytest.mark.clause("BN-5", "BN-7", "FLT-1")
+@compiled
+@pytest.mark.parametrize("rule", [Rounding.NEAREST_DOWN, Rounding.STOCHASTIC])
+def test_terms_that_cancel_leave_what_roundings_lost(path: str, rule: Rounding) -> None:
+    """No step is fused with the next one, by the rules and types that have lanes of their own."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(-128, 128, (20, 16)).astype(np.int8)
+    a, c = (rng.standard_normal(16) * 2.0**20).astype(np.float32), rng.standard_normal(16).astype(np.float32)
+    mean = x[0] + c * np.float32(2.0**-20)
+    for exponent in range(-6, 3):
+        to = target(exponent, 8, rule, exponent + 9)
+        same(run(path, "normalize_grad", x, x, a, -a, c, to), run("reference", "normalize_grad", x, x, a, -a, c, to))
+        same(run(path, "normalize", x, mean, a, to), run("reference", "normalize", x, mean, a, to))
+
+
 @pytest.mark.clause("BN-5", "BN-7")
 @compiled
 @pytest.mark.parametrize("worst", [np.inf, -np.inf, np.nan, 3e38])
