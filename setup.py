@@ -12,7 +12,7 @@ QNN_REQUIRE_EXT=1
 QNN_SANITIZE=address,undefined
     Build with these sanitizers (tools/sanitize.sh does).
 QNN_EMULATE=1
-    Plain C in the place of AVX512-VNNI and AMX instructions, so that any machine can test these paths
+    Plain C in the place of AVX-512 and AMX instructions, so that any machine can test these paths
     (tools/emulate.sh does).
 QNN_DEBUG=1
     Bounds checks in the bindings, ``-O1 -g``.

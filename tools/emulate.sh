@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs the tests of products, convolutions, shifts and bits on the paths avx512vnni and amx with plain C in the place of their instructions, on any machine;
-# then once more under the address and undefined-behaviour sanitizers. Shows that layouts, tails, bounds and tile
-# configurations are right; the instructions themselves and their speed need a machine that has them.
+# Runs the kernel tests of the paths avx512vnni and amx with plain C in the place of their instructions, on any machine
+# (the elementwise steps of avx512vnni on x86): products, convolutions, shifts, bits, elementwise steps and noise; then
+# once more under the address and undefined-behaviour sanitizers. Shows that layouts, tails, bounds, orders, masks and
+# tile configurations are right; the instructions themselves and their speed need a machine that has them.
 #
 #   tools/emulate.sh [more arguments for pytest]
 #
@@ -27,9 +28,14 @@ if ! "$python" setup.py build_ext --inplace >"$work/build.log" 2>&1; then
     exit 1
 fi
 "$python" -c 'import qnn; assert qnn.available_kernels()[:2] == ["amx", "avx512vnni"], qnn.available_kernels()'
+"$python" -c 'from platform import machine; from qnn._kernels import _elem; assert machine() != "x86_64" or _elem.has_vbmi()'
 
-# These have code of their own on these paths; the rest falls to avx2, which every run tests.
-new="(test_mac or test_shift or test_xnor) and (amx or avx512vnni)"
+# These have code of their own on these paths; the rest falls to avx2, which every run tests. Exhaustive tests look for
+# wrong values, not for wrong addresses.
+products="(test_mac or test_shift or test_xnor) and (amx or avx512vnni)"
+steps="(test_elementwise or test_noise or test_lanes) and avx512vnni"
+steps="$steps and not (softmax or channel_ or batch_constants or float_range or relu or ratio or with_bias)"
+new="($products) or ($steps)"
 QNN_TEST_EXAMPLES=${QNN_TEST_EXAMPLES:-60} "$python" -m pytest tests/kernels -q -x -p no:cacheprovider \
     -k "$new or dispatch or self_check" "$@"
-PYTHON=$python QNN_TEST_EXAMPLES=6 tools/sanitize.sh -k "$new" "$@"
+PYTHON=$python QNN_TEST_EXAMPLES=6 tools/sanitize.sh -k "($new) and not exhaustively" "$@"

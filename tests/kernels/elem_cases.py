@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 from generators import accumulators, floats
+from hypothesis import settings
 from hypothesis import strategies as st
 from mac_cases import ints, patterns, seeds
 from numpy.typing import NDArray
@@ -16,8 +18,11 @@ from qnn.numerics import LFSR_TAPS, LFSR_TAPS_ALTERNATIVE, Noise, Rounding, Targ
 Array = NDArray[Any]
 
 # A step of the AVX2 code is 32 results, a chunk 1024 (512 in plain C), a block of one thread 16384 elements.
+# With AVX-512 a step is 64 results, a chunk 256 or 512, by the bits of noise.
 lengths = st.one_of(
-    st.sampled_from([0, 1, 7, 8, 9, 31, 32, 33, 63, 64, 65, 511, 512, 513, 1023, 1024, 1025, 1056, 2047, 16385]),
+    st.sampled_from(
+        [0, 1, 7, 8, 9, 31, 32, 33, 63, 64, 65, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 1056, 2047, 16385]
+    ),
     st.integers(0, 200),
 )
 channels = st.one_of(st.sampled_from([1, 2, 3, 6, 8, 15, 16, 17, 32, 33, 64, 100]), st.integers(1, 40))
@@ -25,6 +30,11 @@ wide_channels = st.one_of(channels, st.sampled_from([1023, 1024, 1025, 2100]))
 thread_counts = st.sampled_from([1, 2, 3, 5, 7])
 starts = st.sampled_from([0, 1, 3, 7, 8, 9, 15, 16, 63, 65533, 2**32 - 5, 2**35 - 9, 2**36 - 20, 2**63, 2**64 - 2**17])
 accumulator_dtypes = st.sampled_from([np.int8, np.int16, np.int32, np.int32, np.int64])
+
+
+def examples(most: int) -> settings:
+    """More examples of a test than the profile has, but never more than QNN_TEST_EXAMPLES."""
+    return settings(max_examples=min(most, int(os.environ.get("QNN_TEST_EXAMPLES") or most)))
 
 
 def noises() -> st.SearchStrategy[Noise]:

@@ -51,6 +51,18 @@ def test_scale_where_sums_just_fit_int16(
     same(run(path, "scale", x, gamma, bias, 0, to), run("reference", "scale", x, gamma, bias, 0, to))
 
 
+@pytest.mark.clause("BN-8")
+@compiled
+@pytest.mark.parametrize("rule", [Rounding.CEIL, Rounding.STOCHASTIC])
+def test_scale_where_the_addend_takes_the_last_room(path: str, rule: Rounding) -> None:
+    x, gamma = np.full((70, 1), -128, np.int8), np.array([-128], np.int8)
+    words = np.full(x.size, 0xFFFF, np.uint16) if rule is Rounding.STOCHASTIC else None
+    for shift in range(15):
+        for more in (0, 1):
+            bias, to = np.array([2**14 - (1 << shift) + more]), Target(shift, 8, rule, words)
+            same(run(path, "scale", x, gamma, bias, 0, to), run("reference", "scale", x, gamma, bias, 0, to))
+
+
 @pytest.mark.clause("REQ-7")
 @compiled
 @given(seed=seeds, shifts=st.tuples(*[st.integers(0, 8)] * 3), bits=widths, rule=rules)
@@ -78,6 +90,21 @@ def test_normalize_next_to_ties(path: str, seed: int, exponent: int, bits: int, 
         run(path, "normalize_grad", g, x, k, zero, mean * k, to),
         run("reference", "normalize_grad", g, x, k, zero, mean * k, to),
     )
+
+
+@pytest.mark.clause("BN-5", "BN-7", "FLT-1")
+@compiled
+@pytest.mark.parametrize("rule", [Rounding.NEAREST_DOWN, Rounding.STOCHASTIC])
+def test_terms_that_cancel_leave_what_roundings_lost(path: str, rule: Rounding) -> None:
+    """No step is fused with the next one, by the rules and types that have lanes of their own."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(-128, 128, (20, 16)).astype(np.int8)
+    a, c = (rng.standard_normal(16) * 2.0**20).astype(np.float32), rng.standard_normal(16).astype(np.float32)
+    mean = x[0] + c * np.float32(2.0**-20)
+    for exponent in range(-6, 3):
+        to = target(exponent, 8, rule, exponent + 9)
+        same(run(path, "normalize_grad", x, x, a, -a, c, to), run("reference", "normalize_grad", x, x, a, -a, c, to))
+        same(run(path, "normalize", x, mean, a, to), run("reference", "normalize", x, mean, a, to))
 
 
 @pytest.mark.clause("BN-5", "BN-7")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from elem_cases import lengths, noises, run, same, same_error, thread_counts
-from hypothesis import given, settings
+from elem_cases import examples, lengths, noises, run, same, same_error, thread_counts
+from hypothesis import given
 from hypothesis import strategies as st
 
 import qnn._kernels as kernels
@@ -17,7 +17,7 @@ compiled = pytest.mark.parametrize("path", [p for p in kernels.available_kernels
 
 @pytest.mark.clause("NOI-2", "NOI-3", "NOI-4", "NOI-5", "NOI-6")
 @compiled
-@settings(max_examples=150)
+@examples(150)
 @given(noise=noises(), count=lengths, threads=thread_counts)
 def test_words(path: str, noise: Noise, count: int, threads: int) -> None:
     same(run(path, "noise_u16", noise, count, threads=threads), noise.u16(count))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from elem_cases import Array, run, same, same_error, small_ints, thread_counts
-from hypothesis import given, settings
+from elem_cases import Array, examples, run, same, same_error, small_ints, thread_counts
+from hypothesis import given
 from hypothesis import strategies as st
 
 import qnn._kernels as kernels
@@ -51,7 +51,7 @@ def poolings(draw: st.DrawFn) -> Pooling:
 
 @pytest.mark.clause("POOL-1", "POOL-2", "POOL-3", "POOL-4", "POOL-5")
 @compiled
-@settings(max_examples=120)
+@examples(120)
 @given(case=poolings(), threads=thread_counts)
 def test_pooling_and_gradients(path: str, case: Pooling, threads: int) -> None:
     geometry = (case.kernel, case.stride, case.padding)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from elem_cases import integer_arrays, lengths, real_arrays, run, same_error, thread_counts
-from hypothesis import given, settings
+from elem_cases import examples, integer_arrays, lengths, real_arrays, run, same_error, thread_counts
+from hypothesis import given
 from hypothesis import strategies as st
 
 import qnn._kernels as kernels
@@ -32,7 +32,7 @@ def outcome(path: str, operation: str, *args: Any, threads: int = 1) -> Any:
 
 @pytest.mark.clause("UPD-1")
 @compiled
-@settings(max_examples=60)
+@examples(60)
 @given(
     data=st.data(),
     n=lengths,
@@ -52,7 +52,7 @@ def test_sgd(
 
 @pytest.mark.clause("UPD-2")
 @compiled
-@settings(max_examples=60)
+@examples(60)
 @given(
     data=st.data(),
     n=lengths,
@@ -81,7 +81,7 @@ def test_adam(
 
 @pytest.mark.clause("UPD-4", "POW-5")
 @compiled
-@settings(max_examples=60)
+@examples(60)
 @given(
     data=st.data(),
     n=lengths,
@@ -126,7 +126,7 @@ def test_a_term_whose_factor_is_zero_is_left_out(path: str) -> None:
 
 @pytest.mark.clause("FLT-2", "FLT-3")
 @compiled
-@settings(max_examples=60)
+@examples(60)
 @given(
     data=st.data(),
     n=lengths,

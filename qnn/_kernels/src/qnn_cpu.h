@@ -15,7 +15,7 @@
 #endif
 
 /* Compilers that know the instructions; QNN_NO_AVX512 and QNN_NO_AMX leave them out (an assembler that is too old).
-   QNN_EMULATE: plain C in their place, on any machine (qnn_vector512.h, qnn_tile.h). */
+   QNN_EMULATE: plain C in their place, on any machine (qnn_vector512.h, qnn_tile.h, qnn_intrinsics512.h). */
 #if defined(__clang__)
 #define QNN_COMPILER_AGE(gcc, clang) (__clang_major__ >= (clang))
 #elif defined(__GNUC__)
@@ -28,6 +28,9 @@
 #define QNN_HAS_VNNI 1
 #define QNN_HAS_AMX 1
 #define QNN_AVX512
+#define QNN_AVX512_INLINE static inline
+#define QNN_AVX512_VBMI
+#define QNN_AVX512_VBMI_INLINE static inline
 #define QNN_AVX512_BITS
 #define QNN_AMX
 #else
@@ -35,6 +38,8 @@
 #define QNN_AVX512_TARGET "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vnni"
 #define QNN_AVX512 __attribute__((target(QNN_AVX512_TARGET)))
 #define QNN_AVX512_INLINE static inline __attribute__((always_inline, target(QNN_AVX512_TARGET)))
+#define QNN_AVX512_VBMI __attribute__((target(QNN_AVX512_TARGET ",avx512vbmi")))
+#define QNN_AVX512_VBMI_INLINE static inline __attribute__((always_inline)) QNN_AVX512_VBMI
 #define QNN_AVX512_BITS __attribute__((target(QNN_AVX512_TARGET ",avx512vpopcntdq")))
 #define QNN_AMX __attribute__((target(QNN_AVX512_TARGET ",amx-tile,amx-int8")))
 #if QNN_X86 && QNN_COMPILER_AGE(8, 7) && !defined(QNN_NO_AVX512)
@@ -49,8 +54,8 @@
 #endif
 #endif
 
-/* Elementwise steps in 512 bits: tested on the processors that have them, not emulated. */
-#define QNN_HAS_LANES512 (QNN_HAS_VNNI && !QNN_EMULATED)
+/* Elementwise steps in 512 bits. They leave some cases to those of AVX2, so only x86 emulates them. */
+#define QNN_HAS_LANES512 (QNN_HAS_VNNI && QNN_X86)
 
 typedef struct {
     int avx2, fma, avx512f, avx512bw, avx512vl, avx512vnni, avx512vbmi, avx512vpopcntdq, amx_tile, amx_int8;
@@ -99,7 +104,10 @@ static inline int qnn_cpu_has_vnni(void)
 static inline int qnn_cpu_has_lanes512(void) { return QNN_HAS_LANES512 && qnn_cpu_has_vnni(); }
 
 /* Tables of bytes on the path avx512vnni. */
-static inline int qnn_cpu_has_vbmi(void) { return qnn_cpu_has_lanes512() && qnn_cpu_features().avx512vbmi; }
+static inline int qnn_cpu_has_vbmi(void)
+{
+    return qnn_cpu_has_lanes512() && (QNN_EMULATED || qnn_cpu_features().avx512vbmi);
+}
 
 /* Products of bits on the path avx512vnni. */
 static inline int qnn_cpu_has_vpopcnt(void)

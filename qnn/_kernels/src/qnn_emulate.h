@@ -7,8 +7,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#define QNN_AVX512_INLINE static inline
-
 typedef struct {
     int32_t lane[16];
 } v512;

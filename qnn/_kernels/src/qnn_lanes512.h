@@ -11,7 +11,7 @@
 #include "qnn_round.h"
 
 #if QNN_HAS_LANES512
-#include <immintrin.h>
+#include "qnn_intrinsics512.h"
 
 enum { QNN_STEP512 = 64, QNN_MOST_BITS512 = 8, QNN_CHUNK512 = 512, QNN_AHEAD512 = 8192 /* bytes */ };
 

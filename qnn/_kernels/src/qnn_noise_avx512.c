@@ -5,7 +5,7 @@
 #include <string.h>
 
 #if QNN_HAS_LANES512
-#include <immintrin.h>
+#include "qnn_intrinsics512.h"
 
 enum { GROUPS = 4, BLOCKS = 8, XOR3 = 0x96 /* the truth table of a ^ b ^ c */ };
 

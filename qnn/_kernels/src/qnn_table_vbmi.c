@@ -3,11 +3,7 @@
 #include "qnn_table.h"
 
 #if QNN_HAS_LANES512
-
-#include <immintrin.h>
-
-#define VBMI __attribute__((target(QNN_AVX512_TARGET ",avx512vbmi")))
-#define VBMI_INLINE static inline __attribute__((always_inline, target(QNN_AVX512_TARGET ",avx512vbmi")))
+#include "qnn_intrinsics512.h"
 
 /* One step of a transposition: registers 2i and 2i + 1 from i and i + 8, interleaved. */
 #define INTERLEAVE(width)                                                 \
@@ -22,7 +18,7 @@
     } while (0)
 
 /* In each of the four lanes: byte j of register i and byte i of register j change places. */
-VBMI_INLINE void transpose(__m512i v[16])
+QNN_AVX512_VBMI_INLINE void transpose(__m512i v[16])
 {
     INTERLEAVE(8);
     INTERLEAVE(8);
@@ -30,7 +26,7 @@ VBMI_INLINE void transpose(__m512i v[16])
     INTERLEAVE(8);
 }
 
-VBMI_INLINE __m512i look_up(__m512i codes, const int8_t *table)
+QNN_AVX512_VBMI_INLINE __m512i look_up(__m512i codes, const int8_t *table)
 {
     const __m512i low = _mm512_permutex2var_epi8(_mm512_loadu_si512(table), codes, _mm512_loadu_si512(table + 64));
     const __m512i high =
@@ -39,7 +35,7 @@ VBMI_INLINE __m512i look_up(__m512i codes, const int8_t *table)
 }
 
 /* 64 rows of 16 channels, rows `cols` bytes apart. */
-VBMI_INLINE void look_up_square(const uint8_t *codes, const int8_t *table, int64_t cols, int8_t *out)
+QNN_AVX512_VBMI_INLINE void look_up_square(const uint8_t *codes, const int8_t *table, int64_t cols, int8_t *out)
 {
     __m512i v[16];
     for (int i = 0; i < 16; i++) {
@@ -62,7 +58,7 @@ VBMI_INLINE void look_up_square(const uint8_t *codes, const int8_t *table, int64
     }
 }
 
-VBMI int64_t qnn_look_up_squares_vbmi(const uint8_t *codes, const int8_t *table, int64_t rows, int64_t cols, int8_t *out)
+QNN_AVX512_VBMI int64_t qnn_look_up_squares_vbmi(const uint8_t *codes, const int8_t *table, int64_t rows, int64_t cols, int8_t *out)
 {
     int64_t done = rows / QNN_SQUARE_ROWS * QNN_SQUARE_ROWS;
     for (int64_t row = 0; row < done; row += QNN_SQUARE_ROWS)
