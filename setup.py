@@ -97,6 +97,7 @@ ELEMENTWISE = (
     "qnn_channel.c",
     "qnn_statistics.c",
     "qnn_loss.c",
+    "qnn_scale_grad.c",
     "qnn_simple.c",
     "qnn_table.c",
     "qnn_table_vbmi.c",

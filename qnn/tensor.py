@@ -91,6 +91,11 @@ class Tensor:
         self._retain = False
 
     @property
+    def maker(self) -> Operation | None:
+        """The operation on the tape that made this tensor; None for a leaf, and after ``backward()`` has passed."""
+        return None if self._node is None else self._node.operation
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array."""
         return tuple(self.data.shape)
@@ -468,7 +473,7 @@ def _reverse_order(root: Tensor) -> list[Tensor]:
 
 def _combine(tensor: Tensor, parts: list[Gradient]) -> Gradient:
     """One gradient from the parts that several consumers sent."""
-    kinds = {type(part) for part in parts}
+    kinds = {DFP if isinstance(part, DFP) else type(part) for part in parts}
     if len(kinds) > 1:
         raise ValueError(
             f"got gradients of several kinds ({', '.join(sorted(k.__name__ for k in kinds))}) for {tensor!r}; one "

@@ -13,6 +13,7 @@ Ints = NDArray[Any]
 Float32 = NDArray[np.float32]
 Pair = tuple[int, int]
 Made = tuple[Ints, Counts]
+Sums = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 OPERATIONS: tuple[str, ...]
 
@@ -28,6 +29,16 @@ def requantize(
 ) -> Made: ...
 def add_requantize(path: int, terms: Sequence[tuple[Ints, int]], target: Target) -> Made: ...
 def scale(path: int, x: Ints, gamma: Ints, bias: NDArray[np.int64] | None, exponent: int, target: Target) -> Made: ...
+def scale_grad(
+    path: int,
+    g: Ints,
+    x: Ints,
+    gamma: Ints,
+    exponent: int,
+    target: Target,
+    behind: Ints | None = None,
+    output: Ints | None = None,
+) -> tuple[Ints, Counts, Sums, Sums | None]: ...
 def normalize(path: int, x: Ints, mean_q: Float32, k: Float32, target: Target) -> Made: ...
 def normalize_grad(path: int, g: Ints, x: Ints, a: Float32, b: Float32, c: Float32, target: Target) -> Made: ...
 def channel_sums(path: int, x: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...

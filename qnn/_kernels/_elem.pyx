@@ -69,6 +69,9 @@ cdef extern from "qnn_elem.h" nogil:
     int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int x_bytes, const float *a,
                                       const float *b, const float *c, int64_t rows, int64_t cols, const qnn_target *t,
                                       qnn_how how, void *out, qnn_counts *counts) noexcept
+    int qnn_scale_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes, const void *x, int x_bytes,
+                              const void *z, int z_bytes, const int32_t *gamma, int64_t rows, int64_t cols,
+                              const qnn_target *t, qnn_how how, void *out, qnn_counts *counts, int64_t *sums) noexcept
     int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols,
                          qnn_how how, int64_t *sum, int64_t *dot) noexcept
     void qnn_look_up_tensor(const void *codes, const int8_t *table, int64_t rows, int64_t cols, qnn_how how,
@@ -130,7 +133,7 @@ cdef extern from "qnn_elem.h" nogil:
 OPERATIONS = (
     "quantize", "requantize", "add_requantize", "noise_u16", "int_range", "float_range", "channel_sums", "channel_dots",
     "bn_statistics", "bn_grad_coefficients", "softmax_cross_entropy",
-    "normalize", "normalize_grad", "scale", "max_pool", "max_pool_grad", "sum_pool", "sum_pool_grad", "relu",
+    "normalize", "normalize_grad", "scale", "scale_grad", "max_pool", "max_pool_grad", "sum_pool", "sum_pool_grad", "relu",
     "relu_grad", "clip_ints", "look_up", "prepare_add", "sgd", "adam", "shift_adamax", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
 )
 
@@ -387,6 +390,40 @@ def scale(int path, object x, object gamma, object bias, object exponent, object
         qnn_scale_tensor(flat.data, _bytes(flat), <int32_t *>factors.data, biases, n // cols, cols, &t, _how(path),
                          out.data, &counts)
     return out, _made(&counts, n)
+
+
+def scale_grad(int path, object g, object x, object gamma, object exponent, object target, object behind=None,
+               object output=None):
+    if not (_is_small(g) and _is_small(x) and g.ndim > 0 and g.size and g.shape == x.shape
+            and (_is_row(gamma, _INT8, _last(x)) or _is_row(gamma, _INT16, _last(x))) and isinstance(target, _Target)
+            and (behind is None or (_is_small(behind) and behind.shape == x.shape))
+            and (output is None or (_is_small(output) and output.shape == x.shape))):
+        return _reference["scale_grad"](g, x, gamma, exponent, target, behind, output)
+    cdef cnp.ndarray out = _storage(x.shape, target)
+    if output is not None and out.dtype != g.dtype:
+        g, output = relu_grad(path, g, output), None
+    cdef cnp.ndarray flat_g = _dense(g), flat_x = _dense(x), factors = gamma.astype(_np.int32), flat_y, flat_z
+    cdef qnn_target t
+    cdef qnn_counts counts = [0, 0, 0, 0]
+    cdef int64_t n = x.size, cols = _last(x)
+    cdef cnp.ndarray sums = _np.empty((4, cols), _np.int64)
+    cdef const void *y = NULL
+    cdef const void *z = NULL
+    cdef int y_bytes = 0, z_bytes = 0, failed
+    alive = fill_target(&t, target, _operator.index(exponent), 1, n)
+    if output is not None:
+        flat_y = _dense(output)
+        y, y_bytes = flat_y.data, _bytes(flat_y)
+    if behind is not None:
+        flat_z = _dense(behind)
+        z, z_bytes = flat_z.data, _bytes(flat_z)
+    with nogil:
+        failed = qnn_scale_grad_tensor(flat_g.data, _bytes(flat_g), y, y_bytes, flat_x.data, _bytes(flat_x), z, z_bytes,
+                                       <int32_t *>factors.data, n // cols, cols, &t, _how(path), out.data, &counts,
+                                       <int64_t *>sums.data)
+    if failed:
+        raise MemoryError("no memory for sums per channel")
+    return out, _made(&counts, n), (sums[0], sums[1]), None if behind is None else (sums[2], sums[3])
 
 
 def normalize(int path, object x, object mean_q, object k, object target):

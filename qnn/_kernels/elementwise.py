@@ -171,6 +171,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "normalize": numerics.normalize,
     "normalize_grad": numerics.normalize_grad,
     "scale": numerics.scale,
+    "scale_grad": numerics.scale_grad,
     "max_pool": numerics.max_pool,
     "max_pool_grad": numerics.max_pool_grad,
     "sum_pool": numerics.sum_pool,
@@ -275,6 +276,7 @@ WITH_AVX512 = (
     "normalize",
     "normalize_grad",
     "scale",
+    "scale_grad",
 )
 """Operations whose form for AVX-512 is clearly faster than that for AVX2; the others fall through to it."""
 

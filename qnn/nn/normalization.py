@@ -70,7 +70,10 @@ class Scale(Module):
             assert isinstance(x.data, DFP)
             gamma = self.weight_site.parameter(self.gamma)
             beta = self.bias_site.parameter(self.beta, at_least=x.data.exponent + gamma.exponent)
-            return self.run(ScaleInteger(gamma, beta, self.activation, self.gradient), x, self.gamma, self.beta)
+            made_by = x.maker
+            behind = made_by if isinstance(made_by, NormalizeInteger) and made_by.frozen is None else None
+            operation = ScaleInteger(gamma, beta, self.activation, self.gradient, behind)
+            return self.run(operation, x, self.gamma, self.beta)
         return self.run(ScaleFloat(), x, self.gamma, self.beta)
 
 

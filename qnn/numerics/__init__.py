@@ -17,6 +17,7 @@ from .batchnorm import (
     normalize_grad,
     running_update,
     scale,
+    scale_grad,
 )
 from .binary import bitplane_gemm, pack_bits, popcount, unpack_bits, xnor_conv2d, xnor_gemm
 from .dfp import (
@@ -283,6 +284,7 @@ __all__ = [
     "saturate_symmetric",
     "scale",
     "scale_by_power",
+    "scale_grad",
     "sgd",
     "shift_accumulator_dtype",
     "shift_adamax",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .dfp import Target, quantize, requantize
 from .exponent import Counts
 from .float32 import Float32, scale_by_power, to_float32_once
+from .layers import relu_grad
 
 Ints = NDArray[Any]
 
@@ -232,6 +233,52 @@ def scale(x: Ints, gamma: Ints, bias: NDArray[np.int64] | None, exponent: int, t
         raise ValueError(f"got gamma {gamma.shape} for an input {x.shape}; one factor a channel (last axis) is needed")
     product = x.astype(np.int32) * gamma.astype(np.int32)  # at most 2**30
     return requantize(product, exponent, target, bias=bias)
+
+
+Sums = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def scale_grad(
+    g: Ints,
+    x: Ints,
+    gamma: Ints,
+    exponent: int,
+    target: Target,
+    behind: Ints | None = None,
+    output: Ints | None = None,
+) -> tuple[Ints, Counts, Sums, Sums | None]:
+    """The scale layer's gradients in one step, and the sums that a normalisation behind it needs of them.
+
+    Parameters
+    ----------
+    g, x : int8 or int16 arrays of one shape [..., C]
+        Gradient of the layer's output, and its input.
+    gamma : int8 or int16 array [C]
+    exponent : sum of the exponents of g and gamma
+    target : Target
+        Of the gradient of x.
+    behind : int8 or int16 array of that shape, optional
+        Input of the normalisation that made x.
+    output : int8 or int16 array of that shape, optional
+        Output of a ReLU after the layer; g is then the gradient of that, and counts where the output is positive.
+
+    Returns
+    -------
+    tuple
+        The gradient of x and its counts (`scale`), the sums of g and of g*x for beta and gamma (`channel_dots`), and
+        the same sums of the gradient of x with ``behind``, or None without it.
+
+    Notes
+    -----
+    Bit-exactness: clauses BN-1, BN-8 and LAY-2; nothing may vary.
+    """
+    if output is not None:
+        if output.shape != g.shape:
+            raise ValueError(f"got an output {output.shape} for a gradient {g.shape}; they must be equal")
+        g = relu_grad(g, output)
+    sums = channel_dots(g, x)
+    out, counts = scale(g, gamma, None, exponent, target)
+    return out, counts, sums, None if behind is None else channel_dots(out, behind)
 
 
 def _flat(x: Ints, name: str) -> Ints:

@@ -21,6 +21,8 @@ from qnn.quantizer import Quantizer
 
 Float = NDArray[np.float32]
 
+Sums = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Exact sums per channel: of a gradient, and of its products with an input."""
 
 Running = tuple[Float, Float]
 """Running mean and variance per channel in real units, the frozen statistics of evaluation."""
@@ -81,6 +83,7 @@ class NormalizeInteger(Operation):
 
     def __init__(self, eps: float, output: Quantizer, gradient: Quantizer, frozen: Running | None = None) -> None:
         self.eps, self.output, self.gradient, self.frozen = eps, output, gradient, frozen
+        self.expected: tuple[DFP | None, Sums | None] = None, None
 
     def forward(self, x: DFP) -> DFP:
         self.x = x
@@ -93,7 +96,7 @@ class NormalizeInteger(Operation):
         if self.frozen is not None:
             a, b, c = bn_eval_grad_coefficients(self.batch, gradient.exponent)
         else:
-            sums = _kernels.call("channel_dots", g, self.x.ints)
+            sums = self._known(gradient) or _kernels.call("channel_dots", g, self.x.ints)
             a, b, c = _kernels.call(
                 "bn_grad_coefficients", self.batch, self.s1, sums[0], sums[1], self.count, gradient.exponent
             )
@@ -105,6 +108,15 @@ class NormalizeInteger(Operation):
                 lambda: first_of_reals((a * g.astype(np.float32) + b * x.astype(np.float32)) + c, self.gradient.bits),
             ),
         )
+
+    def expect(self, gradient: DFP, sums: Sums) -> None:
+        """Take the sums of a gradient, as ``channel_dots`` of it and x gives them, from who had it in hand before."""
+        self.expected = gradient, sums
+
+    def _known(self, gradient: DFP) -> Sums | None:
+        """The sums that came with this very gradient; another one may come, when the result had several consumers."""
+        known, sums = self.expected
+        return sums if known is gradient else None
 
     def _statistics(self, x: DFP) -> Statistics:
         if self.frozen is not None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.numerics import DFP, align_bias
+from qnn.numerics import DFP, Counts, Target, align_bias
 from qnn.operation import ExactSum, Operation
+from qnn.ops.activation import MaskedGradient
+from qnn.ops.batchnorm import NormalizeInteger, Sums
 from qnn.ops.channels import channel_sum, wide
 from qnn.quantizer import Quantizer
 
@@ -35,32 +38,71 @@ class ScaleFloat(Operation):
 
 
 class ScaleInteger(Operation):
-    """y = gamma x + beta on integers: exact product and sum, rounded once (clause BN-8)."""
+    """y = gamma x + beta on integers: exact product and sum, rounded once (clause BN-8).
+
+    Parameters
+    ----------
+    gamma, beta : DFP
+    output, gradient : Quantizer
+        Sites of the result and of the gradient sent back.
+    behind : NormalizeInteger, optional
+        What made x. On the way back it is handed the sums it will need, while the gradient is still in the caches.
+
+    Notes
+    -----
+    Bit-exactness: clauses BN-1 and BN-8.
+    """
 
     name = "scale"
 
-    def __init__(self, gamma: DFP, beta: DFP, output: Quantizer, gradient: Quantizer) -> None:
-        self.gamma, self.beta, self.output, self.gradient = gamma, beta, output, gradient
+    def __init__(
+        self,
+        gamma: DFP,
+        beta: DFP,
+        output: Quantizer,
+        gradient: Quantizer,
+        behind: NormalizeInteger | None = None,
+    ) -> None:
+        self.gamma, self.beta, self.output, self.gradient, self.behind = gamma, beta, output, gradient, behind
 
     def forward(self, x: DFP, *masters: Float) -> DFP:
         self.x = x
         exponent = x.exponent + self.gamma.exponent
-        return self._emit(self.output, x.ints, align_bias(self.beta, exponent), exponent)
+        bias = align_bias(self.beta, exponent)
+        return self.output.emit(
+            x.shape,
+            lambda target: _kernels.call("scale", x.ints, self.gamma.ints, bias, exponent, target),
+            partial(self._first, self.output, x, bias, exponent),
+        )
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         dx = None
         if self.needs[0]:
-            dx = self._emit(self.gradient, gradient.ints, None, gradient.exponent + self.gamma.exponent)
-        sums, dots = _kernels.call("channel_dots", gradient.ints, self.x.ints)
+            dx, (sums, dots) = self._gradients(gradient)
+        else:
+            sums, dots = _kernels.call("channel_dots", gradient.ints, self.x.ints)
         return dx, ExactSum(dots, gradient.exponent + self.x.exponent), ExactSum(sums, gradient.exponent)
 
-    def _emit(self, site: Quantizer, ints: NDArray[Any], bias: NDArray[np.int64] | None, exponent: int) -> DFP:
-        gamma = self.gamma.ints
-        return site.emit(
-            ints.shape,
-            lambda target: _kernels.call("scale", ints, gamma, bias, exponent, target),
-            lambda: site.first_of_range(ints.astype(np.int64) * gamma, exponent, bias=bias),
-        )
+    def _gradients(self, gradient: DFP) -> tuple[DFP, Sums]:
+        """The gradient of x, and the sums of this one; a ReLU behind the scale and the next sums join the one pass."""
+        ints, output = gradient.unmasked if isinstance(gradient, MaskedGradient) else (gradient.ints, None)
+        exponent = gradient.exponent + self.gamma.exponent
+        behind = None if self.behind is None else self.behind.x.ints
+        made: list[Any] = []  # counting may ask for the results at other exponents, too; the first ones are the results
+
+        def make(target: Target) -> tuple[NDArray[Any], Counts]:
+            found = _kernels.call("scale_grad", ints, self.x.ints, self.gamma.ints, exponent, target, behind, output)
+            made.append(found)
+            return found[0], found[1]
+
+        first = partial(self._first, self.gradient, gradient, None, exponent)
+        dx = self.gradient.emit(ints.shape, make, first)
+        if self.behind is not None:
+            self.behind.expect(dx, made[0][3])
+        return dx, made[0][2]
+
+    def _first(self, site: Quantizer, x: DFP, bias: NDArray[np.int64] | None, exponent: int) -> int | None:
+        return site.first_of_range(x.ints.astype(np.int64) * self.gamma.ints, exponent, bias=bias)
 
     def operands(self, inputs: Sequence[Any]) -> Sequence[Any]:
         return [inputs[0], self.gamma, self.beta]

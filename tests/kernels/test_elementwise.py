@@ -209,6 +209,55 @@ def test_scale(path: str, data: st.DataObject, rows: int, c: int, shift: int, th
     same(run(path, "scale", x, gamma, bias, 1 - shift, target, threads=threads), wanted)
 
 
+@pytest.mark.clause("BN-1", "BN-8", "LAY-2")
+@compiled
+@given(
+    data=st.data(),
+    rows=st.one_of(st.integers(1, 40), st.just(700)),
+    c=wide_channels,
+    shift=shifts,
+    behind=st.booleans(),
+    masked=st.booleans(),
+    threads=thread_counts,
+)
+def test_scale_grad(
+    path: str, data: st.DataObject, rows: int, c: int, shift: int, behind: bool, masked: bool, threads: int
+) -> None:
+    g, x, gamma = data.draw(small_ints((rows, c))), data.draw(small_ints((rows, c))), data.draw(small_ints((c,)))
+    target = data.draw(targets(rows * c, st.just(1)))
+    more = [data.draw(small_ints((rows, c))) if there else None for there in (behind, masked)]
+    wanted = run("reference", "scale_grad", g, x, gamma, 1 - shift, target, *more)
+    same(run(path, "scale_grad", g, x, gamma, 1 - shift, target, *more, threads=threads), wanted)
+
+
+@pytest.mark.clause("BN-8", "NOI-1")
+@compiled
+@pytest.mark.parametrize("noise", [Noise(start=2**35 - 9), Noise("lfsr16", 3, start=65530), "words"])
+@pytest.mark.parametrize("c", [16, 50_000])
+def test_scale_grad_in_several_blocks(path: str, noise: Noise | str, c: int) -> None:
+    """Every block of rows has the noise of its place in the whole tensor."""
+    rng = np.random.default_rng(8)
+    g, x, y = (rng.integers(-128, 128, (150_000 // c + 1, c)).astype(np.int8) for _ in range(3))
+    gamma = rng.integers(-128, 128, c).astype(np.int8)
+    words = rng.integers(0, 65536, g.size).astype(np.uint16) if isinstance(noise, str) else noise
+    target = Target(7, 8, Rounding.STOCHASTIC, words)
+    wanted = run("reference", "scale_grad", g, x, gamma, 0, target, x, y)
+    for threads in (1, 2, 7):
+        same(run(path, "scale_grad", g, x, gamma, 0, target, x, y, threads=threads), wanted)
+
+
+@compiled
+def test_scale_grad_refuses_other_shapes(path: str) -> None:
+    g, gamma = np.ones((3, 2), np.int8), np.ones(2, np.int8)
+    for wrong in (
+        (g, g[:2], gamma, 0, Target(0)),
+        (g, g, gamma[:1], 0, Target(0)),
+        (g, g, gamma, 0, Target(0), g[:2]),
+        (g, g, gamma, 0, Target(0), None, g[:1]),
+    ):
+        assert "(3, 2)" in same_error(path, "scale_grad", *wrong)
+
+
 # --- quantising ---
 
 

@@ -24,6 +24,15 @@ void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, 
 void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const int64_t *bias, int64_t rows, int64_t cols,
                       const qnn_target *t, qnn_how how, void *out, qnn_counts *counts);
 
+/* --- qnn_scale_grad.c --- */
+/* The way back of x * gamma [rows, cols] (all of int8 or int16): g, where the ReLU's output y is positive if there is a
+   y (then g and out are of one type), times gamma to `out`; sums, 4 times cols: of g, g * x, and if there is a z of out,
+   out * z. Returns 1 when there was no memory. */
+int qnn_scale_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes, const void *x, int x_bytes,
+                          const void *z, int z_bytes, const int32_t *gamma, int64_t rows, int64_t cols,
+                          const qnn_target *t, qnn_how how, void *out, qnn_counts *counts, int64_t *sums);
+
+/* --- qnn_requantize.c --- */
 enum { QNN_MOST_TERMS = 16 };
 typedef struct {
     const void *data;
