@@ -32,6 +32,7 @@ __all__ = [
     "PATHS",
     "TABLE",
     "active_path",
+    "allowed_cpus",
     "available_kernels",
     "call",
     "get",
@@ -274,10 +275,10 @@ def _default_threads() -> int:
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if first.isdecimal() and int(first) > 0:
         return min(int(first), MAX_THREADS)
-    return min(_allowed_cpus(), MAX_THREADS)
+    return min(allowed_cpus(), MAX_THREADS)
 
 
-def _allowed_cpus() -> int:
+def allowed_cpus() -> int:
     """Processors of this process's affinity mask, at most the share that the container gives it."""
     affinity = getattr(os, "sched_getaffinity", None)
     count = len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing.pool import ThreadPool
 
+from qnn._kernels import allowed_cpus
 from qnn.bench.plan import Plan
 from qnn.bench.rows import Row
 from qnn.bench.steps import Spec
@@ -34,17 +36,31 @@ def compare(plan: Plan, group: str, name: str, specs: Sequence[Spec], count: int
     """
     workers: list[Worker] = []
     try:
-        for spec in specs:
-            plan.say(f"{group} {name}, {spec.variant} {spec.path}, {spec.threads} threads: start")
-            try:
-                workers.append(Worker(spec))
-            except WorkerError as error:
-                plan.note(f"{spec.variant} left out: {error}")
+        _start(plan, f"{group} {name}", specs, workers)
         found = _turns(plan, workers)
     finally:
         for worker in workers:
             worker.close()
     yield from _rows(group, name, found, count, macs)
+
+
+def _start(plan: Plan, name: str, specs: Sequence[Spec], workers: list[Worker]) -> None:
+    """Append a process of each variant that runs here. As many start side by side as there are processors: a compiler
+    may take minutes."""
+
+    def started(spec: Spec) -> Worker | WorkerError:
+        plan.say(f"{name}, {spec.variant} {spec.path}, {spec.threads} threads: start")
+        try:
+            return Worker(spec)
+        except WorkerError as error:
+            return error
+
+    with ThreadPool(max(1, allowed_cpus() // max((spec.threads for spec in specs), default=1))) as pool:
+        for spec, made in zip(specs, pool.imap(started, specs), strict=True):
+            if isinstance(made, Worker):
+                workers.append(made)
+            else:
+                plan.note(f"{spec.variant} left out: {made}")
 
 
 def _warm(plan: Plan, worker: Worker) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from typing import Any
 
@@ -14,6 +13,7 @@ def machine() -> dict[str, Any]:
     import numpy
 
     from qnn import __version__
+    from qnn._kernels import allowed_cpus
 
     return {
         "qnn": __version__,
@@ -36,13 +36,6 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine() or "unknown"
-
-
-def allowed_cpus() -> int:
-    """Processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def package_versions() -> dict[str, str]:
