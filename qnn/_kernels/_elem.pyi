@@ -68,12 +68,13 @@ def ints_to_float32(path: int, ints: Ints, exponent: int) -> Float32: ...
 def sgd(
     path: int,
     w: Float32,
-    g: Float32,
+    g: Float32 | Ints,
     velocity: Float32,
     lr: float,
     momentum: float = ...,
     weight_decay: float = ...,
     nesterov: bool = ...,
+    exponent: int | None = ...,
 ) -> tuple[Float32, Float32]: ...
 def adam(
     path: int,

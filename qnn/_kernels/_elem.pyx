@@ -90,7 +90,11 @@ cdef extern from "qnn_elem.h" nogil:
         float rate, beta1, take1, beta2, take2, correct1, correct2, epsilon, weight_decay
         int stores
         uint32_t carry
-    int64_t qnn_sgd_step(const qnn_sgd *how_to, const float *w, const float *g, const float *velocity, int64_t n,
+    ctypedef struct qnn_gradient:
+        const void *data
+        int bytes
+        double power
+    int64_t qnn_sgd_step(const qnn_sgd *how_to, const float *w, qnn_gradient g, const float *velocity, int64_t n,
                          qnn_how how, float *w_out, float *velocity_out) noexcept
     int64_t qnn_adam_step(const qnn_adam *how_to, const float *w, const float *g, const float *first,
                           const float *second, int64_t n, qnn_how how, float *w_out, float *first_out,
@@ -639,8 +643,13 @@ def noise_u16(int path, object noise, object count):
 
 
 # --- gradients and optimisers ---
+cdef bint _are_sums(object ints, object exponent) except -1:
+    """Whether these are exact sums that C turns into float32."""
+    return (_is(ints, _INT32) or _is(ints, _INT64)) and -400 <= _operator.index(exponent) <= 400
+
+
 def ints_to_float32(int path, object ints, object exponent):
-    if not ((_is(ints, _INT32) or _is(ints, _INT64)) and -400 <= _operator.index(exponent) <= 400):
+    if not _are_sums(ints, exponent):
         return _reference["ints_to_float32"](ints, exponent)
     cdef cnp.ndarray flat = _dense(ints), out = _empty(ints.shape, _FLOAT32)
     cdef int64_t n = ints.size
@@ -659,20 +668,25 @@ cdef bint _are_floats(object shape, tuple arrays) except -1:
 
 
 def sgd(int path, object w, object g, object velocity, object lr, object momentum=0.0, object weight_decay=0.0,
-        object nesterov=False):
-    if not (isinstance(w, _np.ndarray) and _are_floats(w.shape, (w, g, velocity))):
-        return _reference["sgd"](w, g, velocity, lr, momentum, weight_decay, nesterov)
+        object nesterov=False, object exponent=None):
+    if not (isinstance(w, _np.ndarray) and _are_floats(w.shape, (w, velocity))
+            and (_are_floats(w.shape, (g,)) if exponent is None else _are_sums(g, exponent) and g.shape == w.shape)):
+        return _reference["sgd"](w, g, velocity, lr, momentum, weight_decay, nesterov, exponent)
     cdef cnp.ndarray dw = _dense(w), dg = _dense(g), dv = _dense(velocity)
     cdef cnp.ndarray new = _empty(w.shape, _FLOAT32), speed = _empty(w.shape, _FLOAT32)
     cdef qnn_sgd how_to
+    cdef qnn_gradient gradient
     cdef int64_t n = w.size, bad
+    gradient.data, gradient.bytes, gradient.power = <const void *>dg.data, 0, 1.0
     how_to.rate, how_to.momentum = _np.float32(lr), _np.float32(momentum)
     how_to.weight_decay, how_to.nesterov = _np.float32(weight_decay), bool(nesterov)
+    if exponent is not None:
+        gradient.bytes, gradient.power = _bytes(dg), 2.0 ** _operator.index(exponent)
     with nogil:
-        bad = qnn_sgd_step(&how_to, <float *>dw.data, <float *>dg.data, <float *>dv.data, n, _how(path),
-                           <float *>new.data, <float *>speed.data)
+        bad = qnn_sgd_step(&how_to, <float *>dw.data, gradient, <float *>dv.data, n, _how(path), <float *>new.data,
+                           <float *>speed.data)
     if bad:
-        return _reference["sgd"](w, g, velocity, lr, momentum, weight_decay, nesterov)
+        return _reference["sgd"](w, g, velocity, lr, momentum, weight_decay, nesterov, exponent)
     return new, speed
 
 

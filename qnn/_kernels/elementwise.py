@@ -111,6 +111,21 @@ def ints_to_float32(ints: Ints, exponent: int) -> NDArray[np.float32]:
     return numerics.scale_by_power(numerics.to_float32_once(ints), exponent)
 
 
+def sgd(
+    w: NDArray[np.float32],
+    g: Ints,
+    velocity: NDArray[np.float32],
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+    exponent: int | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A step of SGD (clause UPD-1); with an exponent the gradient comes as exact integers (clauses FLT-2 and FLT-3)."""
+    gradient = g if exponent is None else ints_to_float32(g, exponent)
+    return numerics.sgd(w, gradient, velocity, lr, momentum, weight_decay, nesterov)
+
+
 def prepare_add(
     exponents: Sequence[int], target: numerics.Target, table: NDArray[np.int8] | None = None
 ) -> Callable[..., Ints]:
@@ -180,7 +195,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "relu_grad": relu_grad,
     "clip_ints": clip_ints,
     "look_up": numerics.look_up,
-    "sgd": numerics.sgd,
+    "sgd": sgd,
     "adam": numerics.adam,
     "shift_adamax": numerics.shift_adamax,
     "ints_to_float32": ints_to_float32,

@@ -13,6 +13,7 @@ from qnn.errors import CheckpointError
 from qnn.numerics import clip, keep
 from qnn.numerics.pow2 import ap2_carry
 from qnn.numerics.update import stores_ap2
+from qnn.operation import ExactSum
 from qnn.tensor import Parameter
 
 Float32 = NDArray[np.float32]
@@ -36,6 +37,7 @@ class Optimizer:
     """
 
     slots: tuple[str, ...] = ()
+    takes_sums = False  # whether `_update` takes a gradient as the exact sum that it is, too
 
     def __init__(self, parameters: Iterable[tuple[str, Parameter]], weight_decay: float = 0.0) -> None:
         pairs = list(parameters)
@@ -65,13 +67,15 @@ class Optimizer:
         """
         made: list[tuple[str, Float32, tuple[Float32, ...]]] = []
         for name, parameter in self.parameters.items():
-            gradient = parameter.grad
+            gradient = parameter.exact_grad if self.takes_sums and parameter.rule is None else parameter.grad
             if gradient is None:
                 continue
             old = tuple(self._state[slot][name] for slot in self.slots)
             decay = self.weight_decay if parameter.decay else 0.0
             try:
-                weight, *new = self._update(_master(parameter), np.asarray(gradient), old, lr * parameter.rate, decay)
+                if not isinstance(gradient, ExactSum):
+                    gradient = np.asarray(gradient)
+                weight, *new = self._update(_master(parameter), gradient, old, lr * parameter.rate, decay)
             except (OverflowError, ValueError, TypeError) as error:
                 raise type(error)(f"parameter '{name}': {error}") from error
             made.append((name, weight, tuple(new)))
@@ -125,7 +129,7 @@ class Optimizer:
         """Called after each step."""
 
     def _update(
-        self, weight: Float32, gradient: Float32, state: tuple[Float32, ...], lr: float, weight_decay: float
+        self, weight: Float32, gradient: Any, state: tuple[Float32, ...], lr: float, weight_decay: float
     ) -> tuple[Float32, ...]:
         """New weight and new state."""
         raise NotImplementedError
@@ -149,6 +153,7 @@ class SGD(Optimizer):
     """
 
     slots = ("velocity",)
+    takes_sums = True
 
     def __init__(
         self,
@@ -164,9 +169,10 @@ class SGD(Optimizer):
         self.nesterov = bool(nesterov)
 
     def _update(
-        self, weight: Float32, gradient: Float32, state: tuple[Float32, ...], lr: float, weight_decay: float
+        self, weight: Float32, gradient: Float32 | ExactSum, state: tuple[Float32, ...], lr: float, weight_decay: float
     ) -> tuple[Float32, ...]:
-        return _kernels.call("sgd", weight, gradient, state[0], lr, self.momentum, weight_decay, self.nesterov)
+        values, exponent = (gradient.ints, gradient.exponent) if isinstance(gradient, ExactSum) else (gradient, None)
+        return _kernels.call("sgd", weight, values, state[0], lr, self.momentum, weight_decay, self.nesterov, exponent)
 
 
 class Adam(Optimizer):

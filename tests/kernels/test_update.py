@@ -50,6 +50,34 @@ def test_sgd(
     assert outcome(path, "sgd", *args, threads=threads) == outcome("reference", "sgd", *args)
 
 
+@pytest.mark.clause("UPD-1", "FLT-2", "FLT-3")
+@compiled
+@given(
+    data=st.data(),
+    n=lengths,
+    dtype=st.sampled_from([np.int32, np.int64]),
+    exponent=st.one_of(st.integers(-60, 10), st.sampled_from([-400, -150, 100, 400])),
+    momentum=factors,
+    decay=factors,
+    threads=thread_counts,
+)
+def test_sgd_of_exact_sums(
+    path: str, data: st.DataObject, n: int, dtype: type, exponent: int, momentum: float, decay: float, threads: int
+) -> None:
+    w, v = (data.draw(real_arrays((n,))) for _ in range(2))
+    sums = data.draw(integer_arrays((n,), dtype))
+    args = (w, sums, v, 0.01, momentum, decay, False, exponent)
+    assert outcome(path, "sgd", *args, threads=threads) == outcome("reference", "sgd", *args)
+
+
+@pytest.mark.clause("UPD-1")
+@compiled
+def test_sgd_refuses_sums_of_another_shape_or_scale(path: str) -> None:
+    w, sums = np.ones(3, np.float32), np.ones(3, np.int64)
+    assert "401" in same_error(path, "sgd", w, sums, w, 0.01, 0.0, 0.0, False, 401)
+    assert "(2,)" in same_error(path, "sgd", w, sums[:2], w, 0.01, 0.0, 0.0, False, 0)
+
+
 @pytest.mark.clause("UPD-2")
 @compiled
 @examples(60)

@@ -130,7 +130,12 @@ typedef struct {
     int stores;     /* of AdaMax by shifts: whether its divisor is its state */
     uint32_t carry; /* of AP2: what lifts a field that is rounded up into the exponent */
 } qnn_adam;
-int64_t qnn_sgd_step(const qnn_sgd *how_to, const float *w, const float *g, const float *velocity, int64_t n,
+typedef struct {
+    const void *data;
+    int bytes;    /* 0: float32; 4 or 8: integers that count data * power, a power of two */
+    double power;
+} qnn_gradient;
+int64_t qnn_sgd_step(const qnn_sgd *how_to, const float *w, qnn_gradient g, const float *velocity, int64_t n,
                      qnn_how how, float *w_out, float *velocity_out);
 int64_t qnn_adam_step(const qnn_adam *how_to, const float *w, const float *g, const float *first, const float *second,
                       int64_t n, qnn_how how, float *w_out, float *first_out, float *second_out);

@@ -161,7 +161,19 @@ static void sgd_block(const void *context, int64_t begin, int64_t end, qnn_tally
 {
     const job *j = context;
     int bad = 0;
-    (j->avx2 ? sgd_avx2 : sgd_c)(j, begin, end, &bad);
+    if (!j->ints)
+        (j->avx2 ? sgd_avx2 : sgd_c)(j, begin, end, &bad);
+    for (int64_t at = begin, m; j->ints && at < end; at += m) { /* a part becomes float32 within the first cache */
+        float g[QNN_PART];
+        m = end - at < QNN_PART ? end - at : QNN_PART;
+        job part = *j;
+        part.ints = (const char *)j->ints + at * j->bytes;
+        part.w_out = g;
+        (j->avx2 ? to_float32_avx2 : to_float32_c)(&part, 0, m);
+        part.w = j->w + at, part.g = g, part.first = j->first + at;
+        part.w_out = j->w_out + at, part.first_out = j->first_out + at;
+        (j->avx2 ? sgd_avx2 : sgd_c)(&part, 0, m, &bad);
+    }
     tally->bad += bad;
 }
 
@@ -188,11 +200,14 @@ static void to_float32_block(const void *context, int64_t begin, int64_t end, qn
     (j->avx2 ? to_float32_avx2 : to_float32_c)(j, begin, end);
 }
 
-int64_t qnn_sgd_step(const qnn_sgd *how_to, const float *w, const float *g, const float *velocity, int64_t n,
+int64_t qnn_sgd_step(const qnn_sgd *how_to, const float *w, qnn_gradient g, const float *velocity, int64_t n,
                      qnn_how how, float *w_out, float *velocity_out)
 {
-    job j = {.w = w, .g = g, .first = velocity, .sgd = how_to, .avx2 = how.avx2, .w_out = w_out,
-             .first_out = velocity_out};
+    job j = {.w = w, .first = velocity, .sgd = how_to, .avx2 = how.avx2, .w_out = w_out, .first_out = velocity_out};
+    if (g.bytes)
+        j.ints = g.data, j.bytes = g.bytes, j.power = g.power;
+    else
+        j.g = g.data;
     return qnn_run_blocks(n, QNN_GRAIN, how, sgd_block, &j).bad;
 }
 
