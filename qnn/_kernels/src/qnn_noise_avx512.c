@@ -88,18 +88,19 @@ QNN_AVX512_INLINE void philox(uint64_t seed, uint32_t stream, uint32_t step, uin
     int64_t skip = (int64_t)(start % (uint64_t)per_block), batch = BLOCKS * per_block, i = 0;
     uint16_t words[128];
     __m512i raw[GROUPS][2];
-    if (skip == 0)
-        for (; n - i >= GROUPS * batch; i += GROUPS * batch, block += BLOCKS * GROUPS) {
+    while (i < n) {
+        for (; skip == 0 && n - i >= GROUPS * batch; i += GROUPS * batch, block += BLOCKS * GROUPS) {
             many_blocks(GROUPS, seed, stream, step, block, raw);
             for (int g = 0; g < GROUPS; g++)
                 store_words(raw[g], per_block, masks, out + i + g * batch);
         }
-    for (; i < n; block += BLOCKS, skip = 0) {
-        int64_t take = batch - skip < n - i ? batch - skip : n - i;
-        many_blocks(1, seed, stream, step, block, raw);
-        store_words(raw[0], per_block, masks, words);
-        memcpy(out + i, words + skip, (size_t)take * sizeof *out);
-        i += take;
+        if (i < n) { /* the first words, if they begin within a block, or the last ones */
+            int64_t take = batch - skip < n - i ? batch - skip : n - i;
+            many_blocks(1, seed, stream, step, block, raw);
+            store_words(raw[0], per_block, masks, words);
+            memcpy(out + i, words + skip, (size_t)take * sizeof *out);
+            i += take, block += BLOCKS, skip = 0;
+        }
     }
 }
 
