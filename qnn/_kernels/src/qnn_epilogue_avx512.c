@@ -5,86 +5,58 @@
  * the largest floor there is, 2^(31-s) - 1, and with s <= 31 - n any result that starts there is clipped. */
 #include "qnn_lanes512.h"
 
-#include <string.h>
-
-#include "qnn_noise.h"
-
 #if QNN_HAS_LANES512
-
-enum { STEP = QNN_STEP512 };
 
 typedef struct {
     __m512i most, addend;
     __m128i shift, far_shift, noise_shift;
     qnn_limits512 limits;
-} constants;
+    qnn_counts512 counts;
+} state;
 
-QNN_AVX512_INLINE constants make_constants(const qnn_plan *p)
+QNN_AVX512_INLINE state make_state(const qnn_plan *p)
 {
-    constants k;
-    k.most = _mm512_set1_epi32((int32_t)(INT32_MAX - (((int64_t)1 << p->shift) - 1)));
-    k.addend = _mm512_set1_epi32(qnn_constant_addend(p->rounding, p->shift));
-    k.shift = _mm_cvtsi32_si128(p->shift);
-    k.far_shift = _mm_cvtsi32_si128(p->shift + p->target->bits - 2);
-    k.noise_shift = _mm_cvtsi32_si128(16 - p->shift);
-    k.limits = qnn_make_limits512(p->target->bits);
-    return k;
+    state s;
+    s.most = _mm512_set1_epi32((int32_t)(INT32_MAX - (((int64_t)1 << p->shift) - 1)));
+    s.addend = _mm512_set1_epi32(qnn_constant_addend(p->rounding, p->shift));
+    s.shift = _mm_cvtsi32_si128(p->shift);
+    s.far_shift = _mm_cvtsi32_si128(p->shift + p->target->bits - 2);
+    s.noise_shift = _mm_cvtsi32_si128(16 - p->shift);
+    s.limits = qnn_make_limits512(p->target->bits);
+    s.counts = (qnn_counts512){0, 0, 0, 0};
+    return s;
 }
 
-QNN_AVX512_INLINE void step(const int32_t *acc, const uint16_t *noise, const int stochastic, const constants *k,
-                            qnn_counts512 *c, void *out)
+QNN_AVX512_INLINE void step(const int32_t *acc, const uint16_t *noise, const int stochastic, state *s, void *out)
 {
     __m512i y[4], far[4];
     __mmask16 zero[4];
     for (int j = 0; j < 4; j++) {
         const __m512i v = _mm512_loadu_si512(acc + 16 * j);
-        const __m512i addend = stochastic ? qnn_noise512_s32(noise + 16 * j, k->noise_shift) : k->addend;
+        const __m512i addend = stochastic ? qnn_noise512_s32(noise + 16 * j, s->noise_shift) : s->addend;
         zero[j] = _mm512_testn_epi32_mask(v, v);
-        far[j] = _mm512_sra_epi32(v, k->far_shift);
-        y[j] = _mm512_sra_epi32(_mm512_add_epi32(_mm512_min_epi32(v, k->most), addend), k->shift);
+        far[j] = _mm512_sra_epi32(v, s->far_shift);
+        y[j] = _mm512_sra_epi32(_mm512_add_epi32(_mm512_min_epi32(v, s->most), addend), s->shift);
     }
-    qnn_store512_s32(y, far, zero, &k->limits, c, out);
+    qnn_store512_s32(y, far, zero, &s->limits, &s->counts, out);
 }
 
-/* A last part that fills no STEP is padded with zeros, which only `zero` counts. */
-QNN_AVX512_INLINE void steps(const int32_t *acc, int64_t index, int64_t n, const int stochastic, const qnn_target *t,
-                             const constants *k, qnn_counts512 *c, int8_t *out)
+QNN_AVX512_INLINE void step_plain(const void *x, const uint16_t *noise, void *s, void *out) { step(x, noise, 0, s, out); }
+
+QNN_AVX512_INLINE void step_stochastic(const void *x, const uint16_t *noise, void *s, void *out)
 {
-    uint16_t scratch[QNN_CHUNK512];
-    const uint16_t *noise = scratch;
-    const int64_t chunk = qnn_chunk512(t);
-    for (int64_t at = 0, m; at < n; at += m) {
-        int64_t i = 0;
-        m = n - at < chunk ? n - at : chunk;
-        if (stochastic)
-            noise = qnn_noise_at(t, index + at, m, qnn_noise_words_avx512, scratch);
-        for (; i + STEP <= m; i += STEP) {
-            qnn_fetch_ahead512(acc + at + i);
-            step(acc + at + i, noise + i, stochastic, k, c, out + at + i);
-        }
-        if (i < m) {
-            int32_t last[STEP] = {0};
-            uint16_t words[STEP] = {0};
-            int8_t results[STEP];
-            memcpy(last, acc + at + i, (size_t)(m - i) * sizeof *last);
-            if (stochastic)
-                memcpy(words, noise + i, (size_t)(m - i) * sizeof *words);
-            step(last, words, stochastic, k, c, results);
-            memcpy(out + at + i, results, (size_t)(m - i));
-        }
-    }
+    step(x, noise, 1, s, out);
 }
 
 QNN_AVX512 static void requantize(const int32_t *acc, int64_t index, int64_t n, const qnn_plan *p, int8_t *out,
                                   qnn_counts *counts)
 {
-    const constants k = make_constants(p);
-    qnn_counts512 c = {0, 0, 0, 0};
+    state s = make_state(p);
     if (p->rounding == QNN_STOCHASTIC)
-        steps(acc, index, n, 1, p->target, &k, &c, out);
+        qnn_steps512(acc, index, n, 1, p->target, step_stochastic, &s, out);
     else
-        steps(acc, index, n, 0, p->target, &k, &c, out);
-    qnn_flush512(&c, (n + STEP - 1) / STEP * STEP, counts);
+        qnn_steps512(acc, index, n, 0, p->target, step_plain, &s, out);
+    qnn_flush512(&s.counts, (n + QNN_STEP512 - 1) / QNN_STEP512 * QNN_STEP512, counts);
 }
 
 void qnn_requantize_rows_s32_avx512(const int32_t *acc, const int64_t *bias, int64_t index, int64_t rows, int64_t cols,

@@ -6,8 +6,10 @@
 #ifndef QNN_LANES512_H
 #define QNN_LANES512_H
 
+#include <string.h>
+
 #include "qnn_cpu.h"
-#include "qnn_epilogue.h"
+#include "qnn_noise.h"
 #include "qnn_round.h"
 
 #if QNN_HAS_LANES512
@@ -105,6 +107,40 @@ QNN_AVX512_INLINE void qnn_store512_s32(const __m512i y[4], const __m512i far[4]
     c->zero += qnn_count_bits(
         _mm512_kunpackd(_mm512_kunpackw(zero[0], zero[1]), _mm512_kunpackw(zero[2], zero[3])));
     qnn_store512(narrow, narrow_far, qnn_order_of_four(), k, c, out);
+}
+
+/* What a kernel does with 64 numbers of 4 bytes, its own things in `state`. */
+typedef void qnn_step512(const void *x, const uint16_t *noise, void *state, void *out);
+
+/* Steps over n numbers of 4 bytes, `index` the first one's in the whole tensor; noise is made only if `stochastic`. A
+   last part that fills no step is padded with zeros. The step is a constant at every call, so it is inlined. */
+QNN_AVX512_INLINE void qnn_steps512(const void *x, int64_t index, int64_t n, const int stochastic, const qnn_target *t,
+                                    qnn_step512 *step, void *state, int8_t *out)
+{
+    const char *from = x;
+    uint16_t scratch[QNN_CHUNK512];
+    const uint16_t *noise = scratch;
+    const int64_t chunk = qnn_chunk512(t);
+    for (int64_t at = 0, m; at < n; at += m) {
+        int64_t i = 0;
+        m = n - at < chunk ? n - at : chunk;
+        if (stochastic)
+            noise = qnn_noise_at(t, index + at, m, qnn_noise_words_avx512, scratch);
+        for (; i + QNN_STEP512 <= m; i += QNN_STEP512) {
+            qnn_fetch_ahead512(from + 4 * (at + i));
+            step(from + 4 * (at + i), noise + i, state, out + at + i);
+        }
+        if (i < m) {
+            int32_t last[QNN_STEP512] = {0};
+            uint16_t words[QNN_STEP512] = {0};
+            int8_t results[QNN_STEP512];
+            memcpy(last, from + 4 * (at + i), (size_t)(m - i) * 4);
+            if (stochastic)
+                memcpy(words, noise + i, (size_t)(m - i) * sizeof *words);
+            step(last, words, state, results);
+            memcpy(out + at + i, results, (size_t)(m - i));
+        }
+    }
 }
 
 /* Adds the counts of `results` values, padding included. */
