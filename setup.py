@@ -95,6 +95,7 @@ ELEMENTWISE = (
     "qnn_normalize_avx512.c",
     "qnn_scale_avx512.c",
     "qnn_channel.c",
+    "qnn_channel_avx512.c",
     "qnn_statistics.c",
     "qnn_loss.c",
     "qnn_scale_grad.c",

@@ -288,6 +288,8 @@ WITH_AVX512 = (
     "add_requantize",
     "prepare_add",
     "noise_u16",
+    "channel_sums",
+    "channel_dots",
     "normalize",
     "normalize_grad",
     "scale",

@@ -404,6 +404,8 @@ def test_channel_sums_do_not_wrap(path: str) -> None:
     assert set(s1.tolist()) == {-128 * 150_000}
     assert set(s2.tolist()) == {16384 * 150_000}
     assert 16384 * 150_000 > 2**31
+    _, dots = run(path, "channel_dots", x, np.full_like(x, 127), threads=1)
+    assert set(dots.tolist()) == {-128 * 127 * 150_000}
 
 
 SUMS = st.one_of(

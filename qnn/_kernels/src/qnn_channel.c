@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "qnn_blocks.h"
+#include "qnn_channel.h"
 
 #if QNN_X86
 #include <immintrin.h>
@@ -13,7 +14,7 @@ typedef struct {
     int64_t cols;
     int64_t *totals; /* per worker: cols sums, then cols products */
     int64_t stride;
-    int avx2;
+    int avx2, avx512;
 } job;
 
 static inline int32_t load(const void *x, int bytes, int64_t i)
@@ -59,28 +60,40 @@ QNN_AVX2 static void sixteen_columns(const int8_t *x, const int8_t *y, int64_t c
     _mm256_storeu_si256((__m256i *)(void *)(dot + 8), _mm256_permute2x128_si256(d0, d1, 0x31));
 }
 
-/* int8 rows begin .. end-1: `fold` rows side by side are one row of fold * cols columns, a multiple of 16. */
-QNN_AVX2 static void fast_rows(const job *j, int64_t begin, int64_t end, int64_t *sum, int64_t *dot)
+/* Some neighbouring columns of `count` groups of rows, `stride` bytes apart: sums of x, and of x * y. */
+typedef void columns_fn(const int8_t *x, const int8_t *y, int64_t stride, int64_t count, int32_t *sum, int32_t *dot);
+
+typedef struct {
+    columns_fn *function;
+    int columns, rows; /* that it takes at a time */
+    int64_t most;      /* groups of rows whose sums fit int32 */
+} panel;
+
+/* int8 rows begin .. end-1: `fold` rows side by side are one row of fold * cols columns, a whole number of panels. */
+static void fast_rows(const job *j, int64_t begin, int64_t end, int64_t *sum, int64_t *dot)
 {
+    static const panel avx2 = {sixteen_columns, 16, 2, 1 << 15}; /* 2 * 2^15 * 2^14 < 2^31 */
+    static const panel avx512 = {qnn_columns_avx512, QNN_COLUMNS512, 4, QNN_MOST_FOURS512};
+    const panel *p = j->avx512 ? &avx512 : &avx2;
     int64_t fold = 1;
-    while (fold * j->cols % 16 != 0)
+    while (fold * j->cols % p->columns != 0)
         fold *= 2;
-    int64_t wide = fold * j->cols, pairs = (end - begin) / (2 * fold), most = 1 << 15; /* 2 * 2^15 * 2^14 < 2^31 */
+    int64_t wide = fold * j->cols, groups = (end - begin) / (p->rows * fold);
     const int8_t *x = (const int8_t *)j->x + begin * j->cols, *y = (const int8_t *)j->y + begin * j->cols;
-    for (int64_t first = 0; first < pairs; first += most) {
-        int64_t count = pairs - first < most ? pairs - first : most, at = first * 2 * wide;
-        for (int64_t column = 0; column < wide; column += 16) {
-            int32_t s[16], d[16];
+    for (int64_t first = 0; first < groups; first += p->most) {
+        int64_t count = groups - first < p->most ? groups - first : p->most, at = first * p->rows * wide;
+        for (int64_t column = 0; column < wide; column += p->columns) {
+            int32_t s[QNN_COLUMNS512], d[QNN_COLUMNS512];
             int64_t c = column % j->cols;
-            sixteen_columns(x + at + column, y + at + column, wide, count, s, d);
-            for (int i = 0; i < 16; i++) {
+            p->function(x + at + column, y + at + column, wide, count, s, d);
+            for (int i = 0; i < p->columns; i++) {
                 sum[c] += s[i];
                 dot[c] += d[i];
                 c = c + 1 == j->cols ? 0 : c + 1;
             }
         }
     }
-    plain_rows_avx2(j, begin + pairs * 2 * fold, end, sum, dot);
+    plain_rows_avx2(j, begin + groups * p->rows * fold, end, sum, dot);
 }
 
 #endif
@@ -105,7 +118,7 @@ int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int
 {
     int64_t grain = qnn_row_grain(cols), blocks_count = (rows + grain - 1) / grain;
     int workers = qnn_workers(blocks_count, how.threads);
-    job j = {x, y, x_bytes, y_bytes, cols, 0, 2 * cols + 8, how.avx2};
+    job j = {x, y, x_bytes, y_bytes, cols, 0, 2 * cols + 8, how.avx2, how.avx512};
     memset(sum, 0, (size_t)cols * sizeof *sum);
     memset(dot, 0, (size_t)cols * sizeof *dot);
     if (rows < 1 || cols < 1)

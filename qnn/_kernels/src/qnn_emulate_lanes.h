@@ -94,6 +94,7 @@ QNN_FILL(__m512i, _mm512_set1_epi32, int32_t a, s32, 16, a)
 QNN_FILL(__m512i, _mm512_set1_epi64, int64_t a, u64, 8, (uint64_t)a)
 QNN_FILL(__m512, _mm512_set1_ps, float a, lane, 16, a)
 QNN_FILL(__m512, _mm512_setzero_ps, void, lane, 16, 0.0f)
+QNN_FILL(__m512i, _mm512_setzero_si512, void, u64, 8, 0)
 QNN_FILL(__m128i, _mm_setzero_si128, void, u64, 2, 0)
 QNN_FILL(__m128i, _mm_cvtsi32_si128, int32_t a, u64, 2, i == 0 ? (uint32_t)a : 0)
 
@@ -130,11 +131,20 @@ QNN_LANES(_mm512_add_epi16, u16, 32, (uint16_t)(a.u16[i] + b.u16[i]))
 QNN_LANES(_mm512_add_epi32, u32, 16, a.u32[i] + b.u32[i])
 QNN_LANES(_mm512_add_epi64, u64, 8, a.u64[i] + b.u64[i])
 QNN_LANES(_mm512_and_si512, u64, 8, a.u64[i] & b.u64[i])
+QNN_LANES(_mm512_xor_si512, u64, 8, a.u64[i] ^ b.u64[i])
 QNN_LANES(_mm512_max_epi16, s16, 32, a.s16[i] > b.s16[i] ? a.s16[i] : b.s16[i])
 QNN_LANES(_mm512_min_epi16, s16, 32, a.s16[i] < b.s16[i] ? a.s16[i] : b.s16[i])
 QNN_LANES(_mm512_min_epi32, s32, 16, a.s32[i] < b.s32[i] ? a.s32[i] : b.s32[i])
 QNN_LANES(_mm512_mullo_epi16, u16, 32, (uint16_t)(a.s16[i] * b.s16[i]))
 QNN_LANES(_mm512_mul_epu32, u64, 8, (a.u64[i] & UINT32_MAX) * (b.u64[i] & UINT32_MAX)) /* the even lanes of 32 bits */
+
+/* Four bytes without sign times four with one, added without saturation. */
+QNN_EMULATED_STEP __m512i _mm512_dpbusd_epi32(__m512i sum, __m512i a, __m512i b)
+{
+    for (int i = 0; i < 64; i++)
+        sum.u32[i / 4] += (uint32_t)(a.u8[i] * b.s8[i]);
+    return sum;
+}
 
 /* Bit by bit entry 4 a + 2 b + c of the truth table. */
 QNN_EMULATED_STEP __m512i _mm512_ternarylogic_epi64(__m512i a, __m512i b, __m512i c, int table)
@@ -227,6 +237,8 @@ QNN_PERMUTE(_mm512_permutex2var_epi64, u64, 8)
 /* The following stay within blocks of 128 bits. */
 QNN_LANES(_mm512_unpacklo_epi8, u8, 64, (i % 2 ? &b : &a)->u8[i / 16 * 16 + i % 16 / 2])
 QNN_LANES(_mm512_unpackhi_epi8, u8, 64, (i % 2 ? &b : &a)->u8[i / 16 * 16 + i % 16 / 2 + 8])
+QNN_LANES(_mm512_unpacklo_epi16, u16, 32, (i % 2 ? &b : &a)->u16[i / 8 * 8 + i % 8 / 2])
+QNN_LANES(_mm512_unpackhi_epi16, u16, 32, (i % 2 ? &b : &a)->u16[i / 8 * 8 + i % 8 / 2 + 4])
 
 QNN_EMULATED_STEP __m512i _mm512_mask_shuffle_epi32(__m512i kept, __mmask16 which, __m512i a, int order)
 {
