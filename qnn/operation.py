@@ -156,6 +156,7 @@ class Operation:
 
     name: str = "operation"
     needs: tuple[bool, ...] = ()
+    takes_lazy: ClassVar[bool] = False  # whether inputs and gradients may be a ``qnn.lazy.Lazy``
 
     def forward(self, *inputs: Any) -> Any:
         """Compute the output array."""

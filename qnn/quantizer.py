@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
+from qnn.lazy import Emitted
 from qnn.numerics import (
     DFP,
     EXP_MAX,
@@ -27,6 +29,7 @@ from qnn.numerics import (
     round_samples,
 )
 from qnn.numerics.arguments import number, whole
+from qnn.operation import current_module
 from qnn.tensor import Parameter
 
 ROLES = ("input", "weight", "bias", "activation", "gradient")
@@ -159,6 +162,7 @@ class Quantizer:
     counts: Counts | None = None
     _pending: Counts | None = None
     _used: int = 0
+    _awaited: list[Emitted] = field(default_factory=list, repr=False, compare=False)  # whose counts are not there yet
     _copies: dict[tuple[int, bool, int | None], DFP] = field(default_factory=dict, repr=False)
     _version: int | None = None
     _quiet: Target | None = field(
@@ -216,11 +220,8 @@ class Quantizer:
     def add(self, parts: Sequence[DFP]) -> DFP:
         """Exact sum of DFP tensors of one shape, rounded once (clause REQ-7)."""
         pairs = [(p.ints, p.exponent) for p in parts]
-        return self.emit(
-            parts[0].shape,
-            lambda target: _kernels.call("add_requantize", pairs, target),
-            lambda: _first_of_sum(parts, self.bits),
-        )
+        make = partial(_kernels.call, "add_requantize", pairs)
+        return self.emit_lazily(parts[0].shape, make, lambda: _first_of_sum(parts, self.bits))
 
     def product(
         self,
@@ -249,6 +250,40 @@ class Quantizer:
         ints, counts = self._made(make, exponent)
         self._record(counts, shape)
         return DFP(ints, exponent, self.bits)
+
+    def emit_lazily(
+        self,
+        shape: tuple[int, ...],
+        make: Callable[[Target, bool], tuple[NDArray[Any], Counts]],
+        first: Callable[[], int | None],
+    ) -> DFP:
+        """As :meth:`emit`, but the kernel runs when the integers are first asked for, or the step ends.
+
+        ``make(target, rectify)`` writes and counts, and if ``rectify`` does a ReLU after that. Exponent, noise address
+        and counts are those of the step in which this is called.
+        """
+        # Outside of a module nobody would say when the arrays may change; counts by integers come from several results.
+        if not current_module() or self.format.overflow == "integer":
+            return self.emit(shape, lambda target: make(target, False), first)
+        emitted = Emitted(self, shape, self._target(self._settle(first)), make)
+        if self.training:
+            self._awaited.append(emitted)
+            self._used += math.prod(shape)
+        return emitted
+
+    def finish(self, emitted: Emitted, rectify: bool) -> NDArray[Any]:
+        """Run the kernel of what :meth:`emit_lazily` gave; its counts are taken once, within their step."""
+        assert emitted.make is not None
+        awaited = emitted in self._awaited
+        if awaited:
+            self._awaited.remove(emitted)
+        try:
+            ints, counts = emitted.make(emitted.target, rectify)
+        except ValueError as error:
+            raise ValueError(f"{self.label}: {error}") from error
+        if awaited:
+            self._pending = counts if self._pending is None else self._pending + counts
+        return ints
 
     def _made(
         self, make: Callable[[Target], tuple[NDArray[Any], Counts]], exponent: int
@@ -372,6 +407,8 @@ class Quantizer:
     # --- time and state ---
     def advance(self) -> None:
         """End the step: the counts of its data give the next exponent (clause EXP-2)."""
+        for emitted in tuple(self._awaited):  # what nobody has looked at counts, too
+            _ = emitted.ints
         if self._pending is not None:
             self.counts = self._pending
             if self.initialised and self.format.exponent is None:
@@ -383,6 +420,7 @@ class Quantizer:
     def forget_step(self) -> None:
         """Drop the counts of a step that will not be finished, and take its noise from the first word again."""
         self._pending, self._used, self._copies, self._version = None, 0, {}, None
+        self._awaited.clear()
 
     @property
     def label(self) -> str:

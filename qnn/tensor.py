@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.errors import StrictError
+from qnn.lazy import plain
 from qnn.numerics import DFP
 from qnn.operation import (
     REGISTRY,
@@ -191,6 +192,8 @@ class Tensor:
             if parts is None:
                 continue
             total = _combine(tensor, parts)
+            if tensor._hooks and isinstance(total, DFP):  # a new object: a hook may write into the integers
+                total = DFP(total.ints, total.exponent, total.bits)
             for hook in tensor._hooks:
                 # A hook that only looks leaves the exact sum exact; one that replaces it has its word.
                 replaced = hook(total.to_float32() if isinstance(total, ExactSum) else total)
@@ -202,7 +205,7 @@ class Tensor:
 
     def _accumulate(self, gradient: Gradient) -> None:
         total = gradient if self.grad is None else _combine(self, [self.grad, gradient])
-        self.grad = total.to_float32() if isinstance(total, ExactSum) else total
+        self.grad = total.to_float32() if isinstance(total, ExactSum) else plain(total)
 
     def zero_grad(self) -> None:
         """Forget the gradient."""
@@ -358,6 +361,13 @@ class Parameter(Tensor):
         return values, np.array(kept, bool)
 
     @property
+    def update_grad(self) -> Gradient | None:
+        """The gradient as an optimiser takes it: the exact sum where only its conversion to float32 is left to do, else
+        :attr:`grad`."""
+        total, as_it_is = self._total, self.rule is None and type(self).grad is Parameter.grad
+        return total if isinstance(total, ExactSum) and as_it_is else self.grad
+
+    @property
     def grad(self) -> Array | None:
         """Gradient as float32, or None; exact partial sums are converted here, once, and pass the weight rule."""
         total = self._total.to_float32() if isinstance(self._total, ExactSum) else self._total
@@ -370,7 +380,7 @@ class Parameter(Tensor):
         self._total = value
 
     def _accumulate(self, gradient: Gradient) -> None:
-        self._total = gradient if self._total is None else _combine(self, [self._total, gradient])
+        self._total = plain(gradient) if self._total is None else _combine(self, [self._total, gradient])
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key == "data":
@@ -420,7 +430,7 @@ def apply(operation: Operation, *inputs: Tensor, grad_site: GradientSum | None =
     recorded = is_recording() and any(t.requires_grad for t in inputs)
     operation.needs = tuple(recorded and t.requires_grad for t in inputs)
     arrays = [t.data for t in inputs]
-    data = operation.forward(*arrays)
+    data = operation.forward(*(arrays if operation.takes_lazy else map(plain, arrays)))
     if isinstance(data, DFP):  # a layer without a recipe (Flatten) does not end the strictness of what it passes on
         strict = strict or any(t.strict and t.is_integer for t in inputs)
     out = Tensor(data, requires_grad=recorded, grad_site=grad_site, strict=strict)
@@ -524,7 +534,7 @@ def _step_back(tensor: Tensor, node: _Node, gradient: Gradient, pending: dict[in
             f"forward pass again"
         )
     with module_scope(node.module):
-        gradients = operation.backward(gradient)
+        gradients = operation.backward(gradient if operation.takes_lazy else plain(gradient))
     if len(gradients) != len(node.parents):
         raise ValueError(
             f"got {len(gradients)} gradients from `{operation.name}`.backward; it has {len(node.parents)} inputs: "

@@ -59,9 +59,10 @@ cdef extern from "qnn_elem.h" nogil:
     void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, int64_t rows, int64_t cols,
                                const qnn_target *t, qnn_how how, void *out, qnn_counts *counts) noexcept
     void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const int64_t *bias, int64_t rows,
-                          int64_t cols, const qnn_target *t, qnn_how how, void *out, qnn_counts *counts) noexcept
-    void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, qnn_how how,
-                         void *out, qnn_counts *counts) noexcept
+                          int64_t cols, const qnn_target *t, int rectify, qnn_how how, void *out,
+                          qnn_counts *counts) noexcept
+    void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, int rectify,
+                         qnn_how how, void *out, qnn_counts *counts) noexcept
     int64_t qnn_quantize_tensor(const float *x, int64_t n, const qnn_target *t, qnn_how how, void *out,
                                 qnn_counts *counts) noexcept
     int64_t qnn_normalize_tensor(const void *x, int x_bytes, const float *mean, const float *k, int64_t rows,
@@ -282,7 +283,7 @@ def requantize(int path, object acc, object exponent, object target, object divi
     return out, _made(&counts, n)
 
 
-def add_requantize(int path, object terms, object target):
+def add_requantize(int path, object terms, object target, object rectify=False):
     cdef qnn_term items[QNN_MOST_TERMS]
     cdef qnn_target t
     cdef qnn_counts counts = [0, 0, 0, 0]
@@ -290,17 +291,17 @@ def add_requantize(int path, object terms, object target):
     cdef cnp.ndarray flat, out
     terms = list(terms)
     if not (0 < len(terms) <= QNN_MOST_TERMS and isinstance(target, _Target)):
-        return _reference["add_requantize"](terms, target)
+        return _reference["add_requantize"](terms, target, rectify)
     for ints, _ in terms:
         if not (_is_small(ints) and ints.shape == terms[0][0].shape):
-            return _reference["add_requantize"](terms, target)
+            return _reference["add_requantize"](terms, target, rectify)
     exponents = [_operator.index(exponent) for _, exponent in terms]
     lowest = min(exponents)
     if max(exponents) - lowest > 64:
-        return _reference["add_requantize"](terms, target)
+        return _reference["add_requantize"](terms, target, rectify)
     bound = sum(1 << (8 * ints.itemsize - 1 + exponent - lowest) for (ints, _), exponent in zip(terms, exponents))
     if bound >= 2**62:
-        return _reference["add_requantize"](terms, target)
+        return _reference["add_requantize"](terms, target, rectify)
     kept = []
     for (ints, _), exponent in zip(terms, exponents):
         flat = _dense(ints)
@@ -311,10 +312,10 @@ def add_requantize(int path, object terms, object target):
         i += 1
     out = _storage(terms[0][0].shape, target)
     cdef int64_t n = out.size
-    cdef int wide = bound >= 2**31
+    cdef int wide = bound >= 2**31, rectified = bool(rectify)
     alive = fill_target(&t, target, lowest, 1, n)
     with nogil:
-        qnn_add_tensors(items, i, wide, n, &t, _how(path), out.data, &counts)
+        qnn_add_tensors(items, i, wide, n, &t, rectified, _how(path), out.data, &counts)
     return out, _made(&counts, n)
 
 
@@ -347,7 +348,7 @@ cdef class _PreparedAdd:
             return self.definition(*terms)
         cols = _last(first) if self.table is not None else 1
         with nogil:
-            qnn_add_tensors(items, self.count, self.wide, n, &self.target, _how(self.path), out.data, &counts)
+            qnn_add_tensors(items, self.count, self.wide, n, &self.target, 0, _how(self.path), out.data, &counts)
         if self.table is not None and n:
             flat = self.table
             with nogil:
@@ -375,15 +376,17 @@ def prepare_add(int path, object exponents, object target, object table=None):
     return p
 
 
-def scale(int path, object x, object gamma, object bias, object exponent, object target):
+def scale(int path, object x, object gamma, object bias, object exponent, object target,
+          object rectify=False):
     if not (_is_small(x) and x.ndim > 0 and (_is_row(gamma, _INT8, _last(x)) or _is_row(gamma, _INT16, _last(x)))
             and (bias is None or _is_row(bias, _INT64, _last(x))) and isinstance(target, _Target)):
-        return _reference["scale"](x, gamma, bias, exponent, target)
+        return _reference["scale"](x, gamma, bias, exponent, target, rectify)
     cdef cnp.ndarray flat = _dense(x), factors = gamma.astype(_np.int32), out = _storage(x.shape, target), addend
     cdef qnn_target t
     cdef qnn_counts counts = [0, 0, 0, 0]
     cdef int64_t n = x.size, cols = _last(x)
     cdef const int64_t *biases = NULL
+    cdef int rectified = bool(rectify)
     alive = fill_target(&t, target, _operator.index(exponent), 1, n)
     if n == 0:
         return out, _Counts()
@@ -391,8 +394,8 @@ def scale(int path, object x, object gamma, object bias, object exponent, object
         addend = _dense(bias)
         biases = <int64_t *>addend.data
     with nogil:
-        qnn_scale_tensor(flat.data, _bytes(flat), <int32_t *>factors.data, biases, n // cols, cols, &t, _how(path),
-                         out.data, &counts)
+        qnn_scale_tensor(flat.data, _bytes(flat), <int32_t *>factors.data, biases, n // cols, cols, &t, rectified,
+                         _how(path), out.data, &counts)
     return out, _made(&counts, n)
 
 
@@ -669,8 +672,10 @@ cdef bint _are_floats(object shape, tuple arrays) except -1:
 
 def sgd(int path, object w, object g, object velocity, object lr, object momentum=0.0, object weight_decay=0.0,
         object nesterov=False, object exponent=None):
+    if exponent is not None and not _are_sums(g, exponent):
+        return sgd(path, w, _reference["ints_to_float32"](g, exponent), velocity, lr, momentum, weight_decay, nesterov)
     if not (isinstance(w, _np.ndarray) and _are_floats(w.shape, (w, velocity))
-            and (_are_floats(w.shape, (g,)) if exponent is None else _are_sums(g, exponent) and g.shape == w.shape)):
+            and (_are_floats(w.shape, (g,)) if exponent is None else g.shape == w.shape)):
         return _reference["sgd"](w, g, velocity, lr, momentum, weight_decay, nesterov, exponent)
     cdef cnp.ndarray dw = _dense(w), dg = _dense(g), dv = _dense(velocity)
     cdef cnp.ndarray new = _empty(w.shape, _FLOAT32), speed = _empty(w.shape, _FLOAT32)

@@ -34,33 +34,37 @@ def compare(plan: Plan, group: str, name: str, specs: Sequence[Spec], count: int
     macs : int
         Multiply-accumulates of an image, for GOPS.
     """
-    workers: list[Worker] = []
+    started: list[Worker] = []
     try:
-        _start(plan, f"{group} {name}", specs, workers)
-        found = _turns(plan, workers)
+        found = _turns(plan, _start(plan, f"{group} {name}", specs, started))
     finally:
-        for worker in workers:
+        for worker in started:
             worker.close()
     yield from _rows(group, name, found, count, macs)
 
 
-def _start(plan: Plan, name: str, specs: Sequence[Spec], workers: list[Worker]) -> None:
-    """Append a process of each variant that runs here. As many start side by side as there are processors: a compiler
-    may take minutes."""
+def _start(plan: Plan, name: str, specs: Sequence[Spec], started: list[Worker]) -> list[Worker]:
+    """The variants that run here, in order. As many processes start side by side as there are processors, since a
+    compiler may take minutes; `started` gets every one, whatever happens."""
 
-    def started(spec: Spec) -> Worker | WorkerError:
+    def start(spec: Spec) -> Worker | WorkerError:
         plan.say(f"{name}, {spec.variant} {spec.path}, {spec.threads} threads: start")
+        worker = Worker(spec)
+        started.append(worker)
         try:
-            return Worker(spec)
+            worker.ready()
         except WorkerError as error:
             return error
+        return worker
 
+    ready = []
     with ThreadPool(max(1, allowed_cpus() // max((spec.threads for spec in specs), default=1))) as pool:
-        for spec, made in zip(specs, pool.imap(started, specs), strict=True):
+        for spec, made in zip(specs, pool.imap(start, specs), strict=True):
             if isinstance(made, Worker):
-                workers.append(made)
+                ready.append(made)
             else:
                 plan.note(f"{spec.variant} left out: {made}")
+    return ready
 
 
 def _warm(plan: Plan, worker: Worker) -> float:

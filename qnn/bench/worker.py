@@ -68,13 +68,7 @@ def serve(spec: Spec) -> None:
 
 
 class Worker:
-    """The caller's side.
-
-    Raises
-    ------
-    WorkerError
-        If the process ends early or takes too long to start.
-    """
+    """The caller's side: starts the process; :meth:`ready` waits until it can be timed."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -90,11 +84,24 @@ class Worker:
             text=True,
         )
         self._said: list[str] = []
+        self.about: dict[str, Any] = {}
         threading.Thread(target=self._listen, daemon=True).start()
+
+    def ready(self) -> None:
+        """Wait for the facts.
+
+        Raises
+        ------
+        WorkerError
+            If the process ends early, takes too long to start, or says something else.
+        """
         timer = threading.Timer(PATIENCE, self.process.kill)
+        timer.daemon = True
         timer.start()
         try:
-            self.about: dict[str, Any] = json.loads(self._answer())
+            self.about = json.loads(line := self._answer())
+        except json.JSONDecodeError as error:
+            raise WorkerError(f"said {line.strip()[:120]!r} where facts in JSON belong") from error
         finally:
             timer.cancel()
 
@@ -122,7 +129,9 @@ class Worker:
         return float(self._answer())
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; one that is not ready yet at once."""
+        if not self.about:
+            self.process.kill()
         if self.process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()

@@ -45,10 +45,13 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        if not current_module():  # the outermost call, before anything has changed
+        outermost = not current_module()
+        if outermost:  # before anything has changed
             refuse_empty(self.label, *inputs, *options.values())
         with module_scope(self.name or type(self).__name__):
             out = self.forward(*inputs, **options)
+        if outermost:
+            _settle(out)
         for hook in self._hooks:
             hook(self, inputs, out)
         return out
@@ -273,6 +276,18 @@ def refuse_empty(label: str, *inputs: Any) -> None:
                 f"got an empty batch, shape {tuple(shape)}, as input of {label}; allowed is at least 1 sample: "
                 "leave the step out, or check how the data were selected"
             )
+
+
+def _settle(out: Any) -> None:
+    """Make the integers of what the outermost call returns: from here on the arrays they come from may change."""
+    if isinstance(out, Tensor):
+        if isinstance(out.data, DFP):
+            _ = out.data.ints
+    elif isinstance(out, (list, tuple)):
+        for part in out:
+            _settle(part)
+    elif isinstance(out, Mapping):
+        _settle(list(out.values()))
 
 
 def _some(names: list[str]) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .dfp import Target, quantize, requantize
 from .exponent import Counts
 from .float32 import Float32, scale_by_power, to_float32_once
-from .layers import relu_grad
+from .layers import relu, relu_grad
 
 Ints = NDArray[Any]
 
@@ -215,7 +215,14 @@ def normalize_grad(g: Ints, x: Ints, a: Float32, b: Float32, c: Float32, target:
     return quantize(((a * g.astype(np.float32)) + (b * x.astype(np.float32))) + c, target)
 
 
-def scale(x: Ints, gamma: Ints, bias: NDArray[np.int64] | None, exponent: int, target: Target) -> tuple[Ints, Counts]:
+def scale(
+    x: Ints,
+    gamma: Ints,
+    bias: NDArray[np.int64] | None,
+    exponent: int,
+    target: Target,
+    rectify: bool = False,
+) -> tuple[Ints, Counts]:
     """The scale layer ``(x*gamma + bias) * 2**exponent`` per channel (the last axis), exact, rounded once.
 
     Parameters
@@ -224,15 +231,17 @@ def scale(x: Ints, gamma: Ints, bias: NDArray[np.int64] | None, exponent: int, t
     gamma : int8 or int16 array [C]
     bias : int64 array [C] on the product's grid, or None
     exponent : sum of the exponents of x and gamma
+    rectify : whether a ReLU follows, which the counts do not see
 
     Notes
     -----
-    Bit-exactness: clause BN-8; nothing may vary.
+    Bit-exactness: clauses BN-8 and LAY-2; nothing may vary.
     """
     if gamma.shape != x.shape[-1:]:
         raise ValueError(f"got gamma {gamma.shape} for an input {x.shape}; one factor a channel (last axis) is needed")
     product = x.astype(np.int32) * gamma.astype(np.int32)  # at most 2**30
-    return requantize(product, exponent, target, bias=bias)
+    ints, counts = requantize(product, exponent, target, bias=bias)
+    return relu(ints) if rectify else ints, counts
 
 
 Sums = tuple[NDArray[np.int64], NDArray[np.int64]]

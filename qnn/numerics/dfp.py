@@ -293,7 +293,9 @@ def align_bias(bias: DFP, exponent: int) -> NDArray[np.int64]:
     return np.asarray(bias.ints.astype(np.int64) << min(shift, 63))
 
 
-def add_requantize(terms: Sequence[tuple[NDArray[Any], int]], target: Target) -> tuple[NDArray[Any], Counts]:
+def add_requantize(
+    terms: Sequence[tuple[NDArray[Any], int]], target: Target, rectify: bool = False
+) -> tuple[NDArray[Any], Counts]:
     """The exact sum of integer tensors with different exponents, rounded once to n bits.
 
     Parameters
@@ -301,6 +303,8 @@ def add_requantize(terms: Sequence[tuple[NDArray[Any], int]], target: Target) ->
     terms : sequence of (ints, exponent)
         One or more integer arrays of one shape, each with its exponent.
     target : Target
+    rectify : bool
+        Whether a ReLU follows, which the counts do not see.
 
     Returns
     -------
@@ -314,7 +318,7 @@ def add_requantize(terms: Sequence[tuple[NDArray[Any], int]], target: Target) ->
 
     Notes
     -----
-    Bit-exactness: clause REQ-7; nothing may vary, for any difference of exponents.
+    Bit-exactness: clauses REQ-7 and LAY-2; nothing may vary, for any difference of exponents.
     """
     if not terms:
         raise ValueError("got no terms to add; one or more (ints, exponent) are needed; pass the tensors of the sum")
@@ -330,7 +334,8 @@ def add_requantize(terms: Sequence[tuple[NDArray[Any], int]], target: Target) ->
     for ints, exponent in zip(arrays, exponents, strict=True):
         factor = 1 << (exponent - lowest) if _largest(ints) else 1  # an all-zero term adds nothing at any exponent
         total = np.asarray(total + ints.astype(dtype) * factor, dtype=dtype)
-    return requantize(total, lowest, target)
+    ints, counts = requantize(total, lowest, target)
+    return np.maximum(ints, ints.dtype.type(0)) if rectify else ints, counts
 
 
 def integer_overflow(

@@ -55,7 +55,7 @@ def sgd(
         direction = d + (mu * v) if nesterov and mu != 0 else v
         new = w - (rate * direction)
     _check_finite("sgd", new, v)
-    return new, v
+    return np.asarray(new), np.asarray(v)  # of no axes NumPy would make scalars
 
 
 def adam(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
+from qnn.lazy import Emitted, Masked
 from qnn.numerics import (
     DFP,
     Noise,
@@ -48,59 +49,14 @@ class ReluInteger(Operation):
     """max(q, 0) at the same exponent; no rounding in either direction (clause LAY-2)."""
 
     name = "relu"
+    takes_lazy = True
 
     def forward(self, x: DFP) -> DFP:
-        self.y = _kernels.call("relu", x.ints)
+        self.y = x.rectified() if isinstance(x, Emitted) else _kernels.call("relu", x.ints)
         return DFP(self.y, x.exponent, x.bits)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
-        return (MaskedGradient(gradient, self.y),)
-
-
-class MaskedGradient(DFP):
-    """A gradient where a ReLU's output is positive, else 0; its integers are made when they are first asked for.
-
-    The scale layer never asks: it masks while it multiplies.
-
-    Parameters
-    ----------
-    gradient : DFP
-    output : ndarray of int8 or int16
-        The ReLU's output.
-
-    Notes
-    -----
-    Bit-exactness: clause LAY-2; nothing may vary.
-    """
-
-    gradient: DFP
-    output: NDArray[Any]
-    _ints: NDArray[Any] | None
-
-    def __init__(self, gradient: DFP, output: NDArray[Any]) -> None:
-        for key, value in (("gradient", gradient), ("output", output), ("_ints", None)):
-            object.__setattr__(self, key, value)
-        for key in ("exponent", "bits"):
-            object.__setattr__(self, key, getattr(gradient, key))
-
-    @property
-    def ints(self) -> NDArray[Any]:
-        """The integers; made once."""
-        made = self._ints
-        if made is None:
-            made = _kernels.call("relu_grad", self.gradient.ints, self.output)
-            object.__setattr__(self, "_ints", made)
-        return made
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the tensor."""
-        return self.gradient.shape
-
-    @property
-    def unmasked(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Integers and the output that masks them, which is None where the integers are made already."""
-        return (self.gradient.ints, self.output) if self._ints is None else (self._ints, None)
+        return (Masked(gradient, self.y),)
 
 
 class HardtanhFloat(Operation):

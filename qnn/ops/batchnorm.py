@@ -80,10 +80,10 @@ class NormalizeInteger(Operation):
     """
 
     name = "batch_norm"
+    expected: tuple[DFP | None, Sums | None] = None, None
 
     def __init__(self, eps: float, output: Quantizer, gradient: Quantizer, frozen: Running | None = None) -> None:
         self.eps, self.output, self.gradient, self.frozen = eps, output, gradient, frozen
-        self.expected: tuple[DFP | None, Sums | None] = None, None
 
     def forward(self, x: DFP) -> DFP:
         self.x = x
@@ -115,7 +115,7 @@ class NormalizeInteger(Operation):
 
     def _known(self, gradient: DFP) -> Sums | None:
         """The sums that came with this very gradient; another one may come, when the result had several consumers."""
-        known, sums = self.expected
+        (known, sums), self.expected = self.expected, (None, None)
         return sums if known is gradient else None
 
     def _statistics(self, x: DFP) -> Statistics:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
+from qnn.lazy import Masked
 from qnn.numerics import DFP, Counts, Target, align_bias
 from qnn.operation import ExactSum, Operation
-from qnn.ops.activation import MaskedGradient
 from qnn.ops.batchnorm import NormalizeInteger, Sums
 from qnn.ops.channels import channel_sum, wide
 from qnn.quantizer import Quantizer
@@ -54,6 +54,7 @@ class ScaleInteger(Operation):
     """
 
     name = "scale"
+    takes_lazy = True
 
     def __init__(
         self,
@@ -69,9 +70,9 @@ class ScaleInteger(Operation):
         self.x = x
         exponent = x.exponent + self.gamma.exponent
         bias = align_bias(self.beta, exponent)
-        return self.output.emit(
+        return self.output.emit_lazily(
             x.shape,
-            lambda target: _kernels.call("scale", x.ints, self.gamma.ints, bias, exponent, target),
+            partial(_kernels.call, "scale", x.ints, self.gamma.ints, bias, exponent),
             partial(self._first, self.output, x, bias, exponent),
         )
 
@@ -85,7 +86,7 @@ class ScaleInteger(Operation):
 
     def _gradients(self, gradient: DFP) -> tuple[DFP, Sums]:
         """The gradient of x, and the sums of this one; a ReLU behind the scale and the next sums join the one pass."""
-        ints, output = gradient.unmasked if isinstance(gradient, MaskedGradient) else (gradient.ints, None)
+        ints, output = gradient.unmasked if isinstance(gradient, Masked) else (gradient.ints, None)
         exponent = gradient.exponent + self.gamma.exponent
         behind = None if self.behind is None else self.behind.x.ints
         made: list[Any] = []  # counting may ask for the results at other exponents, too; the first ones are the results

@@ -37,7 +37,6 @@ class Optimizer:
     """
 
     slots: tuple[str, ...] = ()
-    takes_sums = False  # whether `_update` takes a gradient as the exact sum that it is, too
 
     def __init__(self, parameters: Iterable[tuple[str, Parameter]], weight_decay: float = 0.0) -> None:
         pairs = list(parameters)
@@ -48,6 +47,7 @@ class Optimizer:
                 f"got {what} for an optimiser; it needs at least one, each named once; pass model.named_parameters()"
             )
         self.weight_decay = _in_range("weight_decay", weight_decay, 0.0, 1e6)
+        self._takes_sums = False  # whether `_update` takes a gradient as the exact sum that it is, too
         self._state: dict[str, dict[str, Float32]] = {
             slot: {name: np.zeros_like(_master(p)) for name, p in self.parameters.items()} for slot in self.slots
         }
@@ -67,7 +67,7 @@ class Optimizer:
         """
         made: list[tuple[str, Float32, tuple[Float32, ...]]] = []
         for name, parameter in self.parameters.items():
-            gradient = parameter.exact_grad if self.takes_sums and parameter.rule is None else parameter.grad
+            gradient = parameter.update_grad if self._takes_sums else parameter.grad
             if gradient is None:
                 continue
             old = tuple(self._state[slot][name] for slot in self.slots)
@@ -153,7 +153,6 @@ class SGD(Optimizer):
     """
 
     slots = ("velocity",)
-    takes_sums = True
 
     def __init__(
         self,
@@ -167,6 +166,7 @@ class SGD(Optimizer):
         if nesterov and self.momentum == 0.0:
             raise ValueError("got nesterov with momentum 0; it needs a momentum above 0; pass momentum=0.9")
         self.nesterov = bool(nesterov)
+        self._takes_sums = type(self)._update is SGD._update  # one of a subclass may compute with its gradient
 
     def _update(
         self, weight: Float32, gradient: Float32 | ExactSum, state: tuple[Float32, ...], lr: float, weight_decay: float

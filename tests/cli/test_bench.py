@@ -171,6 +171,29 @@ def test_a_process_that_dies_is_one_line_and_the_others_are_measured(monkeypatch
     assert [note.split(":")[0] for note in plan.notes] == ["qnn nothing left out", "qnn fp32 ended early"]
 
 
+def test_a_start_that_fails_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qnn.bench import processes
+    from qnn.bench.steps import Spec
+    from qnn.bench.worker import Worker
+
+    made: list[Worker] = []
+    ready = Worker.ready
+
+    def broken(self: Worker) -> None:
+        made.append(self)
+        if self.spec.variant == "qnn fp32":
+            raise RuntimeError("no more")
+        ready(self)
+
+    monkeypatch.setattr(Worker, "ready", broken)
+    monkeypatch.setattr(processes, "allowed_cpus", lambda: 2)
+    specs = [Spec("train", variant, "lenet5", 2, 1) for variant in ("qnn fp32", "qnn dfp8", "qnn nothing")]
+    with pytest.raises(RuntimeError, match="no more"):
+        list(processes.compare(Plan(quick=True), "train", "lenet5", specs, 2, 1))
+    assert made
+    assert all(worker.process.poll() is not None for worker in made)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

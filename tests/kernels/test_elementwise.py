@@ -148,12 +148,13 @@ def test_requantize_takes_python_integers(path: str) -> None:
 @pytest.mark.clause("REQ-7")
 @compiled
 @examples(100)
-@given(data=st.data(), n=lengths, count=st.integers(1, 4), threads=thread_counts)
-def test_add_requantize(path: str, data: st.DataObject, n: int, count: int, threads: int) -> None:
+@given(data=st.data(), n=lengths, count=st.integers(1, 4), rectify=st.booleans(), threads=thread_counts)
+def test_add_requantize(path: str, data: st.DataObject, n: int, count: int, rectify: bool, threads: int) -> None:
     exponents = data.draw(st.lists(st.one_of(st.integers(-8, 8), st.integers(-64, 63)), min_size=count, max_size=count))
     terms = [(data.draw(small_ints((n,))), exponent) for exponent in exponents]
     target = data.draw(targets(n, st.one_of(st.integers(-8, 8), st.integers(-64, 63))))
-    same(run(path, "add_requantize", terms, target, threads=threads), run("reference", "add_requantize", terms, target))
+    wanted = run("reference", "add_requantize", terms, target, rectify)
+    same(run(path, "add_requantize", terms, target, rectify, threads=threads), wanted)
 
 
 @pytest.mark.clause("REQ-7", "LAY-11")
@@ -201,12 +202,14 @@ def test_add_requantize_of_many_terms(path: str) -> None:
 
 @pytest.mark.clause("BN-8")
 @compiled
-@given(data=st.data(), rows=st.integers(0, 40), c=wide_channels, shift=shifts, threads=thread_counts)
-def test_scale(path: str, data: st.DataObject, rows: int, c: int, shift: int, threads: int) -> None:
+@given(
+    data=st.data(), rows=st.integers(0, 40), c=wide_channels, shift=shifts, rectify=st.booleans(), threads=thread_counts
+)
+def test_scale(path: str, data: st.DataObject, rows: int, c: int, shift: int, rectify: bool, threads: int) -> None:
     x, gamma, bias = data.draw(small_ints((rows, c))), data.draw(small_ints((c,))), data.draw(biases(c))
     target = data.draw(targets(rows * c, st.just(1)))
-    wanted = run("reference", "scale", x, gamma, bias, 1 - shift, target)
-    same(run(path, "scale", x, gamma, bias, 1 - shift, target, threads=threads), wanted)
+    wanted = run("reference", "scale", x, gamma, bias, 1 - shift, target, rectify)
+    same(run(path, "scale", x, gamma, bias, 1 - shift, target, rectify, threads=threads), wanted)
 
 
 @pytest.mark.clause("BN-1", "BN-8", "LAY-2")

@@ -18,6 +18,7 @@ PACKAGE = Path(qnn.__file__).resolve().parent
 LAYERS: list[set[str]] = [
     {"numerics"},
     {"_kernels"},
+    {"lazy"},
     {"kernels", "arithmetic", "noise", "tensor", "operation", "quantizer", "batch_quantizer", "weights", "updates"},
     {"ops"},
     {"nn", "optim", "recipes"},

@@ -20,9 +20,10 @@ typedef struct {
 /* acc is [rows, cols] of integers of acc_bytes (1, 2, 4, 8); bias is NULL or has cols entries. */
 void qnn_requantize_tensor(const void *acc, int acc_bytes, const int64_t *bias, int64_t rows, int64_t cols,
                            const qnn_target *t, qnn_how how, void *out, qnn_counts *counts);
-/* x [rows, cols] of int8 or int16 times gamma [cols] (|gamma| <= 2^15), plus bias. */
+/* x [rows, cols] of int8 or int16 times gamma [cols] (|gamma| <= 2^15), plus bias; `rectify`: and then a ReLU, which the
+   counts do not see. */
 void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const int64_t *bias, int64_t rows, int64_t cols,
-                      const qnn_target *t, qnn_how how, void *out, qnn_counts *counts);
+                      const qnn_target *t, int rectify, qnn_how how, void *out, qnn_counts *counts);
 
 /* --- qnn_scale_grad.c --- */
 /* The way back of x * gamma [rows, cols] (all of int8 or int16): g, where the ReLU's output y is positive if there is a
@@ -40,8 +41,8 @@ typedef struct {
     int shift; /* the term counts data * 2^shift */
 } qnn_term;
 /* The sum of up to QNN_MOST_TERMS terms of n elements; every sum is below 2^31, or below 2^62 if `wide`. */
-void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, qnn_how how, void *out,
-                     qnn_counts *counts);
+void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, int rectify,
+                     qnn_how how, void *out, qnn_counts *counts);
 
 /* --- qnn_scale_avx512.c: parts of int8 to at most 8 bits, if the sums, at most `most`, fit their lanes --- */
 enum { QNN_MOST_PART512 = 1024 }; /* elements of a part */

@@ -13,6 +13,7 @@ typedef struct {
     int avx2, avx512;
     int in_lanes; /* of int16: qnn_scale_avx512.c */
     char *out;
+    qnn_block_fn *block; /* of rectified results: what makes them */
 } job;
 
 _Static_assert((int)QNN_PART <= (int)QNN_MOST_PART512, "a part must fit the noise of the quick way");
@@ -33,6 +34,26 @@ static void emit(const job *j, const void *acc, int wide, int64_t at, int64_t m,
         (j->avx512 ? qnn_requantize_rows_s32_avx512
          : j->avx2 ? qnn_requantize_rows_s32_avx2
                    : qnn_requantize_rows_s32)(acc, bias, at, rows, cols, j->target, out, &tally->counts);
+}
+
+QNN_BODY void rectify_body(void *y, int bytes, int64_t n)
+{
+    if (bytes == 1)
+        for (int64_t i = 0; i < n; i++)
+            ((int8_t *)y)[i] = ((int8_t *)y)[i] > 0 ? ((int8_t *)y)[i] : 0;
+    else
+        for (int64_t i = 0; i < n; i++)
+            ((int16_t *)y)[i] = ((int16_t *)y)[i] > 0 ? ((int16_t *)y)[i] : 0;
+}
+QNN_TWICE(rectify, (void *y, int bytes, int64_t n), (y, bytes, n))
+
+/* A ReLU of the block while it lies in the caches; it has been counted as it was. */
+static void rectified_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
+{
+    const job *j = context;
+    const int bytes = qnn_target_bytes(j->target);
+    j->block(j, begin, end, tally);
+    (j->avx2 ? rectify_avx2 : rectify_c)(j->out + begin * j->cols * bytes, bytes, (end - begin) * j->cols);
 }
 
 static void widen(const void *x, int bytes, int64_t n, int32_t *out)
@@ -149,7 +170,7 @@ static void scale_block(const void *context, int64_t begin, int64_t end, qnn_tal
 }
 
 void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const int64_t *bias, int64_t rows, int64_t cols,
-                      const qnn_target *t, qnn_how how, void *out, qnn_counts *counts)
+                      const qnn_target *t, int rectify, qnn_how how, void *out, qnn_counts *counts)
 {
     job j = {.x = x,
              .bytes = x_bytes,
@@ -167,8 +188,8 @@ void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const in
         j.bias = 0;
     }
     j.in_lanes = j.avx512 && x_bytes == 1 && !j.bias && qnn_fits_lanes512(t, largest_sum(gamma, bias, cols));
-    qnn_tally total =
-        qnn_run_blocks(rows, qnn_row_grain(cols), how, j.in_lanes ? scale_block_in_lanes : scale_block, &j);
+    j.block = j.in_lanes ? scale_block_in_lanes : scale_block;
+    qnn_tally total = qnn_run_blocks(rows, qnn_row_grain(cols), how, rectify ? rectified_block : j.block, &j);
     qnn_counts_add(counts, &total.counts);
 }
 
@@ -237,13 +258,14 @@ static void add_block(const void *context, int64_t begin, int64_t end, qnn_tally
     }
 }
 
-void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, qnn_how how, void *out,
-                     qnn_counts *counts)
+void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, int rectify,
+                     qnn_how how, void *out, qnn_counts *counts)
 {
     job j = {.cols = 1, .terms = terms, .term_count = count, .wide = wide, .target = t, .avx2 = how.avx2,
              .avx512 = how.avx512, .out = out};
     j.in_lanes = j.avx512 && is_two_of_bytes(&j) &&
                  qnn_fits_lanes512(t, 128 * (((int64_t)1 << terms[0].shift) + ((int64_t)1 << terms[1].shift)));
-    qnn_tally total = qnn_run_blocks(n, QNN_GRAIN, how, add_block, &j);
+    j.block = add_block;
+    qnn_tally total = qnn_run_blocks(n, QNN_GRAIN, how, rectify ? rectified_block : j.block, &j);
     qnn_counts_add(counts, &total.counts);
 }

@@ -57,7 +57,7 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
         g = out;
     }
     tally->bad += add_sums(j, g, j->g_bytes, moved(j->x, at, j->x_bytes), j->x_bytes, rows, totals, scratch);
-    qnn_scale_tensor(g, j->g_bytes, j->gamma, 0, rows, j->cols, &t, j->how, out, &tally->counts);
+    qnn_scale_tensor(g, j->g_bytes, j->gamma, 0, rows, j->cols, &t, 0, j->how, out, &tally->counts);
     if (j->z)
         tally->bad += add_sums(j, out, qnn_target_bytes(&t), moved(j->z, at, j->z_bytes), j->z_bytes, rows,
                                totals + 2 * j->cols, scratch);
