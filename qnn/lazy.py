@@ -16,22 +16,23 @@ Make = Callable[[Target, bool], tuple[Ints, Counts]]
 
 
 class Lazy(DFP):
-    """A DFP tensor without its integers yet; who looks at ``ints`` has them made, once.
+    """A DFP tensor without its integers yet; who looks at ``ints`` has them made, and it is a plain DFP from then on.
 
     It computes from arrays that are not its own, so it is not for everybody: operations that do not say they take one
-    (``takes_lazy``), hooks of gradients and kept gradients get a :func:`plain` DFP, and what the outermost module
-    returns has its integers. A copy or a pickle is plain.
+    (``takes_lazy``), hooks, kept gradients and what the outermost module returns are :func:`plain`.
     """
 
     _shape: tuple[int, ...]
-    _ints: Ints | None
 
-    def __init__(self, shape: tuple[int, ...], exponent: int, bits: int) -> None:
-        self._set(_shape=shape, exponent=exponent, bits=bits, _ints=None)
+    def __new__(cls, *values: Any, **named: Any) -> DFP:  # type: ignore[misc]
+        """A plain DFP: what ``dataclasses.replace`` and ``type(x)(...)`` mean."""
+        return DFP(*values, **named)
 
-    def _set(self, **values: Any) -> None:
-        for key, value in values.items():
-            object.__setattr__(self, key, value)  # frozen like every DFP
+    @classmethod
+    def _without_integers(cls, shape: tuple[int, ...], exponent: int, bits: int, **more: Any) -> Any:
+        self = object.__new__(cls)
+        vars(self).update(_shape=shape, exponent=exponent, bits=bits, **more)
+        return self
 
     def _make(self) -> Ints:
         """The integers."""
@@ -40,10 +41,10 @@ class Lazy(DFP):
     @property
     def ints(self) -> Ints:
         """The integers."""
-        made = self._ints
-        if made is None:
-            made = self._make()
-            self._set(_ints=made)
+        made, exponent, bits = self._make(), self.exponent, self.bits
+        vars(self).clear()  # and with it what they were made of
+        vars(self).update(ints=made, exponent=exponent, bits=bits)
+        object.__setattr__(self, "__class__", DFP)
         return made
 
     @property
@@ -65,72 +66,53 @@ class Site(Protocol):
 class Emitted(Lazy):
     """What a quantisation site emits; a ReLU that asks first gets its own integers from the same kernel.
 
-    Parameters
-    ----------
-    site : Site
-    shape : tuple of int
-    target : Target
-    make : callable
-        ``make(target, rectify)`` gives integers and counts, after a ReLU if ``rectify``.
-
-    Notes
-    -----
     Bit-exactness: clause LAY-2; a ReLU in the kernel is one after it.
     """
 
     site: Site
     target: Target
-    make: Make | None
+    make: Make
 
-    def __init__(self, site: Site, shape: tuple[int, ...], target: Target, make: Make) -> None:
-        super().__init__(shape, target.exponent, target.bits)
-        self._set(site=site, target=target, make=make)
+    @classmethod
+    def by(cls, site: Site, shape: tuple[int, ...], target: Target, make: Make) -> Emitted:
+        """Of the site; ``make(target, rectify)`` gives integers and counts, after a ReLU if ``rectify``."""
+        more = {"site": site, "target": target, "make": make}
+        made: Emitted = cls._without_integers(shape, target.exponent, target.bits, **more)
+        return made
 
     def _make(self) -> Ints:
-        made = self.site.finish(self, False)
-        self._set(make=None)  # and with it what it was made of
-        return made
+        return self.site.finish(self, False)
 
     def rectified(self) -> Ints:
         """``max(ints, 0)``; the integers themselves are not made for it."""
-        if self._ints is None:
-            return self.site.finish(self, True)
-        return np.asarray(_kernels.call("relu", self._ints))
+        return self.site.finish(self, True)
 
 
 class Masked(Lazy):
     """A gradient where a ReLU's output is positive, else 0. The scale layer masks while it multiplies.
 
-    Parameters
-    ----------
-    gradient : DFP
-    output : ndarray of int8 or int16
-        The ReLU's output.
-
-    Notes
-    -----
     Bit-exactness: clause LAY-2; nothing may vary.
     """
 
     gradient: DFP
     output: Ints
 
-    def __init__(self, gradient: DFP, output: Ints) -> None:
-        super().__init__(gradient.shape, gradient.exponent, gradient.bits)
-        self._set(gradient=gradient, output=output)
+    @classmethod
+    def by(cls, gradient: DFP, output: Ints) -> Masked:
+        """Of the gradient, by the ReLU's output."""
+        more = {"gradient": gradient, "output": output}
+        made: Masked = cls._without_integers(gradient.shape, gradient.exponent, gradient.bits, **more)
+        return made
 
     def _make(self) -> Ints:
         return np.asarray(_kernels.call("relu_grad", self.gradient.ints, self.output))
 
-    @property
-    def unmasked(self) -> tuple[Ints, Ints | None]:
-        """Integers and the output that masks them, which is None where the integers are made already."""
-        return (self.gradient.ints, self.output) if self._ints is None else (self._ints, None)
-
 
 def plain(data: Any) -> Any:
-    """A lazy tensor as a DFP with its integers; anything else as it is."""
-    return DFP(data.ints, data.exponent, data.bits) if isinstance(data, Lazy) else data
+    """The same object; a lazy tensor has its integers then, and is a DFP like any other."""
+    if isinstance(data, Lazy):
+        _ = data.ints
+    return data
 
 
 __all__ = ["Emitted", "Lazy", "Masked", "plain"]

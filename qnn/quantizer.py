@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.lazy import Emitted
+from qnn.lazy import Emitted, plain
 from qnn.numerics import (
     DFP,
     EXP_MAX,
@@ -262,10 +262,11 @@ class Quantizer:
         ``make(target, rectify)`` writes and counts, and if ``rectify`` does a ReLU after that. Exponent, noise address
         and counts are those of the step in which this is called.
         """
-        # Outside of a module nobody would say when the arrays may change; counts by integers come from several results.
-        if not current_module() or self.format.overflow == "integer":
+        # Outside of a module nobody would say when the arrays may change; counts by integers come from several results;
+        # another class's own emit() does more than its kernel.
+        if not current_module() or self.format.overflow == "integer" or type(self).emit is not Quantizer.emit:
             return self.emit(shape, lambda target: make(target, False), first)
-        emitted = Emitted(self, shape, self._target(self._settle(first)), make)
+        emitted = Emitted.by(self, shape, self._target(self._settle(first)), make)
         if self.training:
             self._awaited.append(emitted)
             self._used += math.prod(shape)
@@ -273,7 +274,6 @@ class Quantizer:
 
     def finish(self, emitted: Emitted, rectify: bool) -> NDArray[Any]:
         """Run the kernel of what :meth:`emit_lazily` gave; its counts are taken once, within their step."""
-        assert emitted.make is not None
         awaited = emitted in self._awaited
         if awaited:
             self._awaited.remove(emitted)
@@ -407,8 +407,7 @@ class Quantizer:
     # --- time and state ---
     def advance(self) -> None:
         """End the step: the counts of its data give the next exponent (clause EXP-2)."""
-        for emitted in tuple(self._awaited):  # what nobody has looked at counts, too
-            _ = emitted.ints
+        self._finish_awaited()
         if self._pending is not None:
             self.counts = self._pending
             if self.initialised and self.format.exponent is None:
@@ -416,6 +415,16 @@ class Quantizer:
         else:
             self.counts = None
         self.forget_step()
+
+    def _finish_awaited(self) -> None:
+        """What nobody has looked at counts, too."""
+        for emitted in tuple(self._awaited):
+            plain(emitted)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, which would otherwise wait for the same tensors."""
+        self._finish_awaited()
+        return vars(self).copy()
 
     def forget_step(self) -> None:
         """Drop the counts of a step that will not be finished, and take its noise from the first word again."""

@@ -138,7 +138,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same data, off the tape."""
-        return Tensor(self.data, grad_site=self.grad_site, strict=self.strict, name=self.name)
+        return Tensor(plain(self.data), grad_site=self.grad_site, strict=self.strict, name=self.name)
 
     def retain_grad(self) -> Tensor:
         """Keep the gradient of this tensor although it is not a leaf."""
@@ -192,8 +192,8 @@ class Tensor:
             if parts is None:
                 continue
             total = _combine(tensor, parts)
-            if tensor._hooks and isinstance(total, DFP):  # a new object: a hook may write into the integers
-                total = DFP(total.ints, total.exponent, total.bits)
+            if tensor._hooks and isinstance(total, DFP):  # others may have these integers, and a hook may write
+                total = DFP(total.ints.copy(), total.exponent, total.bits)
             for hook in tensor._hooks:
                 # A hook that only looks leaves the exact sum exact; one that replaces it has its word.
                 replaced = hook(total.to_float32() if isinstance(total, ExactSum) else total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
@@ -47,23 +48,37 @@ def _start(plan: Plan, name: str, specs: Sequence[Spec], started: list[Worker]) 
     """The variants that run here, in order. As many processes start side by side as there are processors, since a
     compiler may take minutes; `started` gets every one, whatever happens."""
 
+    stopped = threading.Event()
+
     def start(spec: Spec) -> Worker | WorkerError:
+        if stopped.is_set():
+            return WorkerError("not started")
         plan.say(f"{name}, {spec.variant} {spec.path}, {spec.threads} threads: start")
         worker = Worker(spec)
         started.append(worker)
+        if stopped.is_set():
+            worker.process.kill()
         try:
             worker.ready()
         except WorkerError as error:
             return error
         return worker
 
-    ready = []
-    with ThreadPool(max(1, allowed_cpus() // max((spec.threads for spec in specs), default=1))) as pool:
+    ready, pool = [], ThreadPool(max(1, allowed_cpus() // max((spec.threads for spec in specs), default=1)))
+    try:
         for spec, made in zip(specs, pool.imap(start, specs), strict=True):
             if isinstance(made, Worker):
                 ready.append(made)
             else:
                 plan.note(f"{spec.variant} left out: {made}")
+    except BaseException:
+        stopped.set()
+        for worker in tuple(started):
+            worker.process.kill()  # or the threads would wait until it is ready
+        raise
+    finally:
+        pool.close()
+        pool.join()
     return ready
 
 

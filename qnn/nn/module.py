@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.errors import CheckpointError
+from qnn.lazy import plain
 from qnn.numerics import DFP
 from qnn.operation import Operation, current_module, module_scope
 from qnn.quantizer import Quantizer
@@ -50,7 +51,7 @@ class Module:
             refuse_empty(self.label, *inputs, *options.values())
         with module_scope(self.name or type(self).__name__):
             out = self.forward(*inputs, **options)
-        if outermost:
+        if outermost or self._hooks:
             _settle(out)
         for hook in self._hooks:
             hook(self, inputs, out)
@@ -279,10 +280,9 @@ def refuse_empty(label: str, *inputs: Any) -> None:
 
 
 def _settle(out: Any) -> None:
-    """Make the integers of what the outermost call returns: from here on the arrays they come from may change."""
+    """Make the integers of what leaves a module for others to see: the arrays they come from may change then."""
     if isinstance(out, Tensor):
-        if isinstance(out.data, DFP):
-            _ = out.data.ints
+        plain(out.data)
     elif isinstance(out, (list, tuple)):
         for part in out:
             _settle(part)

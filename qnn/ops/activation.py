@@ -56,7 +56,7 @@ class ReluInteger(Operation):
         return DFP(self.y, x.exponent, x.bits)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
-        return (Masked(gradient, self.y),)
+        return (Masked.by(gradient, self.y),)
 
 
 class HardtanhFloat(Operation):

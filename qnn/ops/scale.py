@@ -86,7 +86,11 @@ class ScaleInteger(Operation):
 
     def _gradients(self, gradient: DFP) -> tuple[DFP, Sums]:
         """The gradient of x, and the sums of this one; a ReLU behind the scale and the next sums join the one pass."""
-        ints, output = gradient.unmasked if isinstance(gradient, Masked) else (gradient.ints, None)
+        output = None
+        if isinstance(gradient, Masked):
+            ints, output = gradient.gradient.ints, gradient.output
+        else:
+            ints = gradient.ints
         exponent = gradient.exponent + self.gamma.exponent
         behind = None if self.behind is None else self.behind.x.ints
         made: list[Any] = []  # counting may ask for the results at other exponents, too; the first ones are the results

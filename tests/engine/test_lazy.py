@@ -16,7 +16,7 @@ import pytest
 from qnn import _kernels, nn, recipes
 from qnn.lazy import Emitted, Masked
 from qnn.numerics import DFP
-from qnn.operation import module_scope, no_grad
+from qnn.operation import module_scope, no_grad, trace
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
@@ -99,19 +99,19 @@ def test_late_is_as_at_once(recipe: Callable[[], Recipe], look: str, monkeypatch
 @pytest.mark.clause("LAY-2")
 def test_a_relu_takes_its_integers_from_the_kernel_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """One kernel call for both, and the integers between them are never there."""
-    layer = scale_layer(recipes.dfp8())
-    seen: list[Tensor] = []
-    layer.register_forward_hook(lambda module, inputs, out: seen.append(out))
+    net = nn.Sequential(scale_layer(recipes.dfp8()), nn.Relu(recipes.dfp8()))
+    x = Tensor(integers(4, 3))
     called: list[str] = []
     call = _kernels.call
     monkeypatch.setattr(_kernels, "call", lambda name, *args: called.append(name) or call(name, *args))
-    out = nn.Sequential(layer, nn.Relu(recipes.dfp8()))(Tensor(integers(4, 3)))
+    with trace() as entries:
+        out = net(x)
+    scaled = entries[0].output
     assert called.count("scale") == 1
     assert "relu" not in called
-    (scaled,) = (tensor.data for tensor in seen)
     assert isinstance(scaled, Emitted)
-    assert scaled._ints is None
     assert np.array_equal(out.data.ints, np.maximum(scaled.ints, 0))
+    assert type(scaled) is DFP  # now that it has its integers
 
 
 def test_nothing_late_leaves_the_outermost_module() -> None:
@@ -120,6 +120,7 @@ def test_nothing_late_leaves_the_outermost_module() -> None:
     layer, data, gradient = scale_layer(recipe), integers(4, 3), integers(4, 3, seed=1)
     wanted = scale_layer(recipe)(Tensor(integers(4, 3))).data.ints
     out = layer(Tensor(data))
+    assert type(out.data) is DFP
     data.ints.fill(0)
     assert np.array_equal(out.data.ints, wanted)
     x = Tensor(integers(4, 3, seed=2), requires_grad=True)
@@ -183,13 +184,79 @@ def test_evaluation_counts_nothing() -> None:
 def test_copies_are_plain_tensors(kind: str) -> None:
     with module_scope("a module"):
         made = scale_layer(recipes.dfp8())(Tensor(integers(4, 3))).data
-    lazy = made if kind == "emitted" else Masked(integers(4, 3), np.array([[-1, 0, 1]] * 4, np.int8))
+    lazy = made if kind == "emitted" else Masked.by(integers(4, 3), np.array([[-1, 0, 1]] * 4, np.int8))
     assert lazy.shape == (4, 3)
     assert "shape=(4, 3)" in repr(lazy)
-    for copied in (copy.copy(lazy), copy.deepcopy(lazy), pickle.loads(pickle.dumps(lazy))):
+    copies = [copy.copy(lazy), copy.deepcopy(lazy), pickle.loads(pickle.dumps(lazy)), dataclasses.replace(lazy)]
+    for copied in copies:
         assert type(copied) is DFP
         assert np.array_equal(copied.ints, lazy.ints)
         assert (copied.exponent, copied.bits) == (lazy.exponent, lazy.bits)
     assert lazy.to_float().dtype == np.float32
     with pytest.raises(AttributeError):
         lazy.exponent = 3
+
+
+@pytest.mark.parametrize("kind", [Emitted, Masked])
+def test_a_class_of_a_late_tensor_makes_a_plain_one(kind: type[DFP]) -> None:
+    made = kind(np.ones(3, np.int8), -2, bits=8)
+    assert type(made) is DFP
+    assert made.exponent == -2
+
+
+class Halved(Quantizer):
+    """A site that does more than its kernel."""
+
+    def emit(self, *args: Any) -> DFP:
+        found = super().emit(*args)
+        return DFP(found.ints // 2, found.exponent, found.bits)
+
+
+def test_a_site_with_an_emit_of_its_own_keeps_it() -> None:
+    layer = scale_layer(recipes.dfp8())
+    usual = layer(Tensor(integers(4, 3))).data.ints
+    site = layer.activation
+    layer.activation = Halved("activation", site.format, exponent=site.exponent, initialised=True)
+    out = nn.Sequential(layer, nn.Hardtanh(recipes.dfp8()))(Tensor(integers(4, 3)))
+    assert np.array_equal(out.data.ints, np.clip(usual // 2, *limits(out.data)))
+
+
+def limits(x: DFP) -> tuple[int, int]:
+    one = 1 << -x.exponent
+    return -one, min(one, 127)
+
+
+@pytest.mark.clause("EXP-2")
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["copy", "pickle"])
+def test_copies_of_a_model_have_the_counts_of_what_nobody_looked_at(copied: Callable[[Any], Any]) -> None:
+    layer = scale_layer(recipes.dfp8())
+    with module_scope("a module"):
+        for _ in range(3):
+            layer(Tensor(integers(4, 3)))
+    twin = copied(layer)
+    for one in (twin, layer):
+        one.activation.advance()
+        assert one.activation.counts.total == 36
+
+
+def test_a_hook_that_writes_meets_nobody_elses_gradient() -> None:
+    recipe = recipes.dfp8()
+    first, add = nn.Hardtanh(recipe), nn.Add(recipe)
+    nn.prepare(nn.Sequential(first, add), seed=3)
+    found = []
+    for hooked in (False, True):
+        x = Tensor(integers(4, 3), requires_grad=True)
+        a, b = nn.Relu(recipe)(x), nn.Hardtanh(recipe)(Tensor(integers(4, 3), requires_grad=True))
+        if hooked:
+            b.register_hook(lambda g: g.ints.fill(0))
+        add(a, b).backward(integers(4, 3, seed=1))
+        found.append(x.grad.ints)
+    assert np.array_equal(*found)
+
+
+def test_forward_hooks_may_write_into_inputs() -> None:
+    layer = scale_layer(recipes.dfp8())
+    wanted = layer(Tensor(integers(4, 3))).data.ints
+    layer.register_forward_hook(lambda module, inputs, out: inputs[0].data.ints.fill(0))
+    outer = nn.Sequential(layer)
+    assert np.array_equal(outer(Tensor(integers(4, 3))).data.ints, wanted)
