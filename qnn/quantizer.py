@@ -251,6 +251,11 @@ class Quantizer:
         self._record(counts, shape)
         return DFP(ints, exponent, self.bits)
 
+    @property
+    def emits_as_made(self) -> bool:
+        """Whether what the kernel makes is what :meth:`emit` gives: another class's own may do more."""
+        return type(self).emit is Quantizer.emit
+
     def emit_lazily(
         self,
         shape: tuple[int, ...],
@@ -262,9 +267,8 @@ class Quantizer:
         ``make(target, rectify)`` writes and counts, and if ``rectify`` does a ReLU after that. Exponent, noise address
         and counts are those of the step in which this is called.
         """
-        # Outside of a module nobody would say when the arrays may change; counts by integers come from several results;
-        # another class's own emit() does more than its kernel.
-        if not current_module() or self.format.overflow == "integer" or type(self).emit is not Quantizer.emit:
+        # Outside of a module nobody would say when the arrays may change; counts by integers come from several results.
+        if not current_module() or self.format.overflow == "integer" or not self.emits_as_made:
             return self.emit(shape, lambda target: make(target, False), first)
         emitted = Emitted.by(self, shape, self._target(self._settle(first)), make)
         if self.training:

@@ -92,7 +92,7 @@ class ScaleInteger(Operation):
         else:
             ints = gradient.ints
         exponent = gradient.exponent + self.gamma.exponent
-        behind = None if self.behind is None else self.behind.x.ints
+        behind = self.behind.x.ints if self.behind is not None and self.gradient.emits_as_made else None
         made: list[Any] = []  # counting may ask for the results at other exponents, too; the first ones are the results
 
         def make(target: Target) -> tuple[NDArray[Any], Counts]:
@@ -102,7 +102,7 @@ class ScaleInteger(Operation):
 
         first = partial(self._first, self.gradient, gradient, None, exponent)
         dx = self.gradient.emit(ints.shape, make, first)
-        if self.behind is not None:
+        if self.behind is not None and behind is not None:
             self.behind.expect(dx, made[0][3])
         return dx, made[0][2]
 

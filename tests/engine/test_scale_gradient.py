@@ -13,6 +13,7 @@ import pytest
 from qnn import _kernels, nn, recipes
 from qnn.numerics import DFP
 from qnn.ops.scale import ScaleInteger
+from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
 
@@ -60,9 +61,20 @@ def one_by_one(self: ScaleInteger, gradient: DFP) -> Any:
     return dx, _kernels.call("channel_dots", gradient.ints, self.x.ints)
 
 
+class Halved(Quantizer):
+    """A site that does more than its kernel."""
+
+    def emit(self, *args: Any) -> DFP:
+        found = super().emit(*args)
+        np.floor_divide(found.ints, 2, out=found.ints)
+        return found
+
+
 def trained(recipe: Recipe, between: str) -> dict[str, np.ndarray]:
     """Everything that three steps leave, and the gradients on the way."""
     net = Net(recipe, between)
+    if between == "a site of another kind":
+        net.norm.scale.gradient = Halved("gradient", net.norm.scale.gradient.format)
     run = nn.prepare(net, seed=3)
     found = {}
     for step in range(3):
@@ -89,6 +101,7 @@ BETWEEN = [
     "a hook on the normalised values",
     "a hook on the scaled values",
     "gradients kept",
+    "a site of another kind",
 ]
 
 
