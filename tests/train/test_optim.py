@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qnn import optim
 from qnn.errors import CheckpointError
 from qnn.numerics import schedule, update
+from qnn.operation import ExactSum
 from qnn.tensor import Parameter
 
 Float32 = NDArray[np.float32]
@@ -102,6 +103,42 @@ def test_decay_spares_parameters_that_want_none(make_optimizer) -> None:
     ).step(0.1)
     np.testing.assert_array_equal(spared[0][1].data, plain[0][1].data, strict=True)
     assert not np.array_equal(decayed[0][1].data, plain[0][1].data)
+
+
+class Clipped(optim.SGD):
+    """A step that computes with its gradient."""
+
+    def _update(self, weight, gradient, state, lr, weight_decay):  # type: ignore[no-untyped-def]
+        return super()._update(weight, np.clip(gradient, -1, 1), state, lr, weight_decay)
+
+
+class Doubled(Parameter):
+    """A parameter whose gradient is not what was summed."""
+
+    @property
+    def grad(self):  # type: ignore[no-untyped-def]
+        return self.exact_grad and 2 * self.exact_grad.to_float32()
+
+    @grad.setter
+    def grad(self, value) -> None:  # type: ignore[no-untyped-def]
+        self._total = value
+
+
+@pytest.mark.clause("UPD-1", "FLT-2")
+@pytest.mark.parametrize(
+    ("optimizer", "parameter", "factor"), [(optim.SGD, Parameter, 1), (optim.SGD, Doubled, 2), (Clipped, Parameter, 0)]
+)
+def test_an_exact_gradient_moves_as_its_float32_does(
+    optimizer: type[optim.SGD], parameter: type[Parameter], factor: int
+) -> None:
+    w, sums = np.array([1, -2, 0.5], np.float32), np.array([2**24 + 1, -3, 0], np.int64)
+    weight = parameter(w)
+    weight.grad = ExactSum(sums, -1)
+    gradient = ExactSum(sums, -1).to_float32()
+    gradient = factor * gradient if factor else np.clip(gradient, -1, 1)
+    optimizer([("w", weight)], momentum=0.5).step(0.25)
+    wanted, _ = update.sgd(w, gradient.astype(np.float32), np.zeros_like(w), 0.25, 0.5)
+    assert np.array_equal(weight.data, wanted)
 
 
 def test_parameter_without_gradient_stays() -> None:
