@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from qnn import _kernels
 from qnn.numerics import DFP, Counts, Target
 
 Ints = NDArray[Any]
+L = TypeVar("L", bound="Lazy")
 Make = Callable[[Target, bool], tuple[Ints, Counts]]
 
 
@@ -29,7 +30,7 @@ class Lazy(DFP):
         return DFP(*values, **named)
 
     @classmethod
-    def _without_integers(cls, shape: tuple[int, ...], exponent: int, bits: int, **more: Any) -> Any:
+    def _without_integers(cls: type[L], shape: tuple[int, ...], exponent: int, bits: int, **more: Any) -> L:
         self = object.__new__(cls)
         vars(self).update(_shape=shape, exponent=exponent, bits=bits, **more)
         return self
@@ -76,9 +77,7 @@ class Emitted(Lazy):
     @classmethod
     def by(cls, site: Site, shape: tuple[int, ...], target: Target, make: Make) -> Emitted:
         """Of the site; ``make(target, rectify)`` gives integers and counts, after a ReLU if ``rectify``."""
-        more = {"site": site, "target": target, "make": make}
-        made: Emitted = cls._without_integers(shape, target.exponent, target.bits, **more)
-        return made
+        return cls._without_integers(shape, target.exponent, target.bits, site=site, target=target, make=make)
 
     def _make(self) -> Ints:
         return self.site.finish(self, False)
@@ -100,9 +99,8 @@ class Masked(Lazy):
     @classmethod
     def by(cls, gradient: DFP, output: Ints) -> Masked:
         """Of the gradient, by the ReLU's output."""
-        more = {"gradient": gradient, "output": output}
-        made: Masked = cls._without_integers(gradient.shape, gradient.exponent, gradient.bits, **more)
-        return made
+        exponent, bits = gradient.exponent, gradient.bits
+        return cls._without_integers(gradient.shape, exponent, bits, gradient=gradient, output=output)
 
     def _make(self) -> Ints:
         return np.asarray(_kernels.call("relu_grad", self.gradient.ints, self.output))

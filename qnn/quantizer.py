@@ -286,7 +286,7 @@ class Quantizer:
         except ValueError as error:
             raise ValueError(f"{self.label}: {error}") from error
         if awaited:
-            self._pending = counts if self._pending is None else self._pending + counts
+            self._add(counts)
         return ints
 
     def _made(
@@ -333,8 +333,11 @@ class Quantizer:
 
     def _record(self, counts: Counts, shape: tuple[int, ...]) -> None:
         if self.training:
-            self._pending = counts if self._pending is None else self._pending + counts
+            self._add(counts)
             self._used += math.prod(shape)
+
+    def _add(self, counts: Counts) -> None:
+        self._pending = counts if self._pending is None else self._pending + counts
 
     def first_of_range(
         self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qnn.numerics.batchnorm import Statistics
+from qnn.numerics.batchnorm import Statistics, Sums
 from qnn.numerics.dfp import Target
 from qnn.numerics.exponent import Counts
 from qnn.numerics.noise import Noise
@@ -13,7 +13,6 @@ Ints = NDArray[Any]
 Float32 = NDArray[np.float32]
 Pair = tuple[int, int]
 Made = tuple[Ints, Counts]
-Sums = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 OPERATIONS: tuple[str, ...]
 

@@ -18,6 +18,8 @@ from .float32 import Float32, scale_by_power, to_float32_once
 from .layers import relu, relu_grad
 
 Ints = NDArray[Any]
+Sums = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Exact sums per channel: of a tensor, and of its products with another one (`channel_dots`)."""
 
 
 @dataclass(frozen=True)
@@ -242,9 +244,6 @@ def scale(
     product = x.astype(np.int32) * gamma.astype(np.int32)  # at most 2**30
     ints, counts = requantize(product, exponent, target, bias=bias)
     return relu(ints) if rectify else ints, counts
-
-
-Sums = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def scale_grad(

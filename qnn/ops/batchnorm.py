@@ -15,14 +15,12 @@ from qnn.numerics import (
     bn_eval_statistics,
     first_exponent_float,
 )
+from qnn.numerics.batchnorm import Sums
 from qnn.operation import Operation
 from qnn.ops.channels import channel_sum, wide
 from qnn.quantizer import Quantizer
 
 Float = NDArray[np.float32]
-
-Sums = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Exact sums per channel: of a gradient, and of its products with an input."""
 
 Running = tuple[Float, Float]
 """Running mean and variance per channel in real units, the frozen statistics of evaluation."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from qnn import _kernels
 from qnn.lazy import Masked
 from qnn.numerics import DFP, Counts, Target, align_bias
+from qnn.numerics.batchnorm import Sums
 from qnn.operation import ExactSum, Operation
-from qnn.ops.batchnorm import NormalizeInteger, Sums
+from qnn.ops.batchnorm import NormalizeInteger
 from qnn.ops.channels import channel_sum, wide
 from qnn.quantizer import Quantizer
 
@@ -92,18 +93,19 @@ class ScaleInteger(Operation):
         else:
             ints = gradient.ints
         exponent = gradient.exponent + self.gamma.exponent
-        behind = self.behind.x.ints if self.behind is not None and self.gradient.emits_as_made else None
+        behind = self.behind if self.gradient.emits_as_made else None
+        inputs = None if behind is None else behind.x.ints
         made: list[Any] = []  # counting may ask for the results at other exponents, too; the first ones are the results
 
         def make(target: Target) -> tuple[NDArray[Any], Counts]:
-            found = _kernels.call("scale_grad", ints, self.x.ints, self.gamma.ints, exponent, target, behind, output)
+            found = _kernels.call("scale_grad", ints, self.x.ints, self.gamma.ints, exponent, target, inputs, output)
             made.append(found)
             return found[0], found[1]
 
         first = partial(self._first, self.gradient, gradient, None, exponent)
         dx = self.gradient.emit(ints.shape, make, first)
-        if self.behind is not None and behind is not None:
-            self.behind.expect(dx, made[0][3])
+        if behind is not None:
+            behind.expect(dx, made[0][3])
         return dx, made[0][2]
 
     def _first(self, site: Quantizer, x: DFP, bias: NDArray[np.int64] | None, exponent: int) -> int | None:

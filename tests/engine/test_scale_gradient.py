@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from same_arrays import same_arrays
 
 from qnn import _kernels, nn, recipes
 from qnn.numerics import DFP
@@ -118,6 +119,4 @@ def test_one_pass_is_the_steps_one_by_one(
     joined = trained(recipe(), between)
     monkeypatch.setattr(ScaleInteger, "_gradients", one_by_one)
     separate = trained(recipe(), between)
-    assert joined.keys() == separate.keys()
-    for name, values in joined.items():
-        np.testing.assert_array_equal(values, separate[name], err_msg=name)
+    same_arrays(joined, separate)

@@ -49,11 +49,16 @@ typedef struct {
     qnn_tally *tallies;
 } qnn_blocks;
 
+/* The first item of a block; of the one behind the last, where the items end. */
+static inline int64_t qnn_first_item(const qnn_blocks *b, int64_t block)
+{
+    return block * b->grain < b->items ? block * b->grain : b->items;
+}
+
 static inline void qnn_do_block(void *context, int64_t begin, int64_t end, int worker)
 {
     const qnn_blocks *b = context;
-    int64_t from = begin * b->grain, to = end * b->grain < b->items ? end * b->grain : b->items;
-    b->function(b->context, from, to, b->tallies + worker);
+    b->function(b->context, qnn_first_item(b, begin), qnn_first_item(b, end), b->tallies + worker);
 }
 
 /* Runs `function` over items 0 .. items-1 in blocks of `grain`; counts and bad are summed over the workers (integers,

@@ -103,7 +103,7 @@ static void sum_block(void *context, int64_t begin, int64_t end, int worker)
     const qnn_blocks *b = context;
     const job *j = b->context;
     int64_t *sum = j->totals + worker * j->stride, *dot = sum + j->cols;
-    int64_t from = begin * b->grain, to = end * b->grain < b->items ? end * b->grain : b->items;
+    int64_t from = qnn_first_item(b, begin), to = qnn_first_item(b, end);
 #if QNN_X86
     if (j->avx2 && j->x_bytes == 1 && j->y_bytes == 1) {
         fast_rows(j, from, to, sum, dot);

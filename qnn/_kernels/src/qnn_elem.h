@@ -114,6 +114,8 @@ int qnn_bn_grad_coefficients(const float *mean_q, const float *inv_std, const fl
 void qnn_look_up_tensor(const void *codes, const int8_t *table, int64_t rows, int64_t cols, qnn_how how, int8_t *out);
 
 /* --- qnn_simple.c --- */
+/* Elements begin .. end-1 on one thread; out may be x. */
+void qnn_clip_part(const void *x, int bytes, int64_t begin, int64_t end, int32_t low, int32_t high, int avx2, void *out);
 void qnn_clip_tensor(const void *x, int bytes, int64_t n, int32_t low, int32_t high, qnn_how how, void *out);
 void qnn_relu_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes, int64_t n, qnn_how how, void *out);
 void qnn_int_range(const void *x, int bytes, int64_t n, qnn_how how, int64_t *low, int64_t *high); /* n >= 1 */

@@ -36,24 +36,13 @@ static void emit(const job *j, const void *acc, int wide, int64_t at, int64_t m,
                    : qnn_requantize_rows_s32)(acc, bias, at, rows, cols, j->target, out, &tally->counts);
 }
 
-QNN_BODY void rectify_body(void *y, int bytes, int64_t n)
-{
-    if (bytes == 1)
-        for (int64_t i = 0; i < n; i++)
-            ((int8_t *)y)[i] = ((int8_t *)y)[i] > 0 ? ((int8_t *)y)[i] : 0;
-    else
-        for (int64_t i = 0; i < n; i++)
-            ((int16_t *)y)[i] = ((int16_t *)y)[i] > 0 ? ((int16_t *)y)[i] : 0;
-}
-QNN_TWICE(rectify, (void *y, int bytes, int64_t n), (y, bytes, n))
-
 /* A ReLU of the block while it lies in the caches; it has been counted as it was. */
 static void rectified_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
     const job *j = context;
-    const int bytes = qnn_target_bytes(j->target);
+    const int bytes = qnn_target_bytes(j->target), most = bytes == 1 ? INT8_MAX : INT16_MAX;
     j->block(j, begin, end, tally);
-    (j->avx2 ? rectify_avx2 : rectify_c)(j->out + begin * j->cols * bytes, bytes, (end - begin) * j->cols);
+    qnn_clip_part(j->out, bytes, begin * j->cols, end * j->cols, 0, most, j->avx2, j->out);
 }
 
 static void widen(const void *x, int bytes, int64_t n, int32_t *out)

@@ -45,8 +45,7 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
 {
     const qnn_blocks *b = context;
     const job *j = b->context;
-    const int64_t from = begin * b->grain, to = end * b->grain < b->items ? end * b->grain : b->items;
-    const int64_t rows = to - from, at = from * j->cols;
+    const int64_t from = qnn_first_item(b, begin), rows = qnn_first_item(b, end) - from, at = from * j->cols;
     int64_t *totals = j->totals + worker * j->stride, *scratch = totals + 4 * j->cols;
     qnn_tally *tally = b->tallies + worker;
     const qnn_target t = part_of(j->target, at);

@@ -31,11 +31,16 @@ QNN_BODY void clip_body(const void *x, int bytes, int64_t begin, int64_t end, in
 QNN_TWICE(clip, (const void *x, int bytes, int64_t begin, int64_t end, int32_t low, int32_t high, void *out),
           (x, bytes, begin, end, low, high, out))
 
+void qnn_clip_part(const void *x, int bytes, int64_t begin, int64_t end, int32_t low, int32_t high, int avx2, void *out)
+{
+    (avx2 ? clip_avx2 : clip_c)(x, bytes, begin, end, low, high, out);
+}
+
 static void clip_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
     const job *j = context;
     (void)tally;
-    (j->avx2 ? clip_avx2 : clip_c)(j->x, j->bytes, begin, end, j->low, j->high, j->out);
+    qnn_clip_part(j->x, j->bytes, begin, end, j->low, j->high, j->avx2, j->out);
 }
 
 void qnn_clip_tensor(const void *x, int bytes, int64_t n, int32_t low, int32_t high, qnn_how how, void *out)
