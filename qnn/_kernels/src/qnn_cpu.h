@@ -23,6 +23,12 @@
 #else
 #define QNN_COMPILER_AGE(gcc, clang) 0
 #endif
+/* For a branch so rare that it should take neither registers nor cache lines from a loop. */
+#if QNN_COMPILER_AGE(9, 11)
+#define QNN_RARELY(holds) __builtin_expect_with_probability((holds) != 0, 0, 1.0)
+#else
+#define QNN_RARELY(holds) ((holds) != 0)
+#endif
 #if defined(QNN_EMULATE)
 #define QNN_EMULATED 1
 #define QNN_HAS_VNNI 1

@@ -95,8 +95,6 @@ QNN_FILL(__m512i, _mm512_set1_epi64, int64_t a, u64, 8, (uint64_t)a)
 QNN_FILL(__m512, _mm512_set1_ps, float a, lane, 16, a)
 QNN_FILL(__m512, _mm512_setzero_ps, void, lane, 16, 0.0f)
 QNN_FILL(__m512i, _mm512_setzero_si512, void, u64, 8, 0)
-QNN_FILL(__m128i, _mm_setzero_si128, void, u64, 2, 0)
-QNN_FILL(__m128i, _mm_cvtsi32_si128, int32_t a, u64, 2, i == 0 ? (uint32_t)a : 0)
 
 QNN_EMULATED_STEP __m512i _mm512_setr_epi32(int32_t a, int32_t b, int32_t c, int32_t d, int32_t e, int32_t f, int32_t g,
                                         int32_t h, int32_t i, int32_t j, int32_t k, int32_t l, int32_t m, int32_t n,
@@ -130,6 +128,7 @@ QNN_LANES(_mm512_add_epi8, u8, 64, (uint8_t)(a.u8[i] + b.u8[i]))
 QNN_LANES(_mm512_add_epi16, u16, 32, (uint16_t)(a.u16[i] + b.u16[i]))
 QNN_LANES(_mm512_add_epi32, u32, 16, a.u32[i] + b.u32[i])
 QNN_LANES(_mm512_add_epi64, u64, 8, a.u64[i] + b.u64[i])
+QNN_LANES(_mm512_sub_epi8, u8, 64, (uint8_t)(a.u8[i] - b.u8[i]))
 QNN_LANES(_mm512_and_si512, u64, 8, a.u64[i] & b.u64[i])
 QNN_LANES(_mm512_xor_si512, u64, 8, a.u64[i] ^ b.u64[i])
 QNN_LANES(_mm512_max_epi16, s16, 32, a.s16[i] > b.s16[i] ? a.s16[i] : b.s16[i])
@@ -162,31 +161,35 @@ QNN_EMULATED_STEP __m512i _mm512_ternarylogic_epi64(__m512i a, __m512i b, __m512
 
 /* --- shifts: a count as wide as the lane or wider leaves zeros, or signs --- */
 
-QNN_EMULATED_STEP uint64_t qnn_shift_count(__m128i count) { return count.u64[0]; }
-
-/* Defines name(a, count): lane i of `part` is `value`, which sees x, the lane, and by, at most the width less 1, and
-   is `beyond` for higher counts. */
-#define QNN_SHIFT(name, count_type, as_number, lane_type, part, lanes, value, beyond) \
-    QNN_EMULATED_STEP __m512i name(__m512i a, count_type count)                       \
-    {                                                                                 \
-        const uint64_t n = as_number(count), last = 512 / (lanes) - 1;                \
-        const int by = (int)(n < last ? n : last);                                    \
-        __m512i v;                                                                    \
-        for (int i = 0; i < (lanes); i++) {                                           \
-            const lane_type x = a.part[i];                                            \
-            v.part[i] = n > last ? (lane_type)(beyond) : (lane_type)(value);          \
-        }                                                                             \
-        return v;                                                                     \
+/* Defines name(a, count) and each(a, counts), whose counts are lanes: lane i of `part` is `value`, which sees x, the lane,
+   and by, at most the width less 1, and is `beyond` for higher counts. */
+#define QNN_SHIFT(name, each, lane_type, part, lanes, value, beyond)                     \
+    static inline lane_type name##_lane(const lane_type x, uint64_t count)               \
+    {                                                                                    \
+        const uint64_t last = 512 / (lanes) - 1;                                         \
+        const int by = (int)(count < last ? count : last);                               \
+        return count > last ? (lane_type)(beyond) : (lane_type)(value);                  \
+    }                                                                                    \
+    QNN_EMULATED_STEP __m512i name(__m512i a, unsigned count)                            \
+    {                                                                                    \
+        __m512i v;                                                                       \
+        for (int i = 0; i < (lanes); i++)                                                \
+            v.part[i] = name##_lane(a.part[i], (uint8_t)count);                          \
+        return v;                                                                        \
+    }                                                                                    \
+    QNN_EMULATED_STEP __m512i each(__m512i a, __m512i counts)                            \
+    {                                                                                    \
+        __m512i v;                                                                       \
+        for (int i = 0; i < (lanes); i++)                                                \
+            v.part[i] = name##_lane(a.part[i], (lanes) == 32 ? counts.u16[i] : counts.u32[i]); \
+        return v;                                                                        \
     }
 
-QNN_SHIFT(_mm512_sll_epi16, __m128i, qnn_shift_count, uint16_t, u16, 32, (uint32_t)x << by, 0)
-QNN_SHIFT(_mm512_srl_epi16, __m128i, qnn_shift_count, uint16_t, u16, 32, x >> by, 0)
-QNN_SHIFT(_mm512_srl_epi32, __m128i, qnn_shift_count, uint32_t, u32, 16, x >> by, 0)
-QNN_SHIFT(_mm512_sra_epi16, __m128i, qnn_shift_count, int16_t, s16, 32, x >> by, x < 0 ? -1 : 0)
-QNN_SHIFT(_mm512_sra_epi32, __m128i, qnn_shift_count, int32_t, s32, 16, x >> by, x < 0 ? -1 : 0)
-QNN_SHIFT(_mm512_slli_epi16, unsigned, (uint8_t), uint16_t, u16, 32, (uint32_t)x << by, 0)
-QNN_SHIFT(_mm512_srai_epi32, unsigned, (uint8_t), int32_t, s32, 16, x >> by, x < 0 ? -1 : 0)
-QNN_SHIFT(_mm512_srli_epi64, unsigned, (uint8_t), uint64_t, u64, 8, x >> by, 0)
+QNN_SHIFT(_mm512_slli_epi16, _mm512_sllv_epi16, uint16_t, u16, 32, (uint32_t)x << by, 0)
+QNN_SHIFT(_mm512_srli_epi16, _mm512_srlv_epi16, uint16_t, u16, 32, x >> by, 0)
+QNN_SHIFT(_mm512_srli_epi32, _mm512_srlv_epi32, uint32_t, u32, 16, x >> by, 0)
+QNN_SHIFT(_mm512_srai_epi16, _mm512_srav_epi16, int16_t, s16, 32, x >> by, x < 0 ? -1 : 0)
+QNN_SHIFT(_mm512_srai_epi32, _mm512_srav_epi32, int32_t, s32, 16, x >> by, x < 0 ? -1 : 0)
 
 /* --- comparisons: bit i of the mask is lane i's --- */
 
@@ -201,9 +204,9 @@ QNN_SHIFT(_mm512_srli_epi64, unsigned, (uint8_t), uint64_t, u64, 8, x >> by, 0)
     }
 
 QNN_COMPARE(_mm512_cmpgt_epu8_mask, __mmask64, 64, a.u8[i] > b.u8[i])
+QNN_COMPARE(_mm512_cmpge_epu8_mask, __mmask64, 64, a.u8[i] >= b.u8[i])
 QNN_COMPARE(_mm512_cmpneq_epi16_mask, __mmask32, 32, a.u16[i] != b.u16[i])
-QNN_COMPARE(_mm512_testn_epi16_mask, __mmask32, 32, (a.u16[i] & b.u16[i]) == 0)
-QNN_COMPARE(_mm512_testn_epi32_mask, __mmask16, 16, (a.u32[i] & b.u32[i]) == 0)
+QNN_COMPARE(_mm512_testn_epi8_mask, __mmask64, 64, (a.u8[i] & b.u8[i]) == 0)
 
 QNN_EMULATED_STEP __mmask64 _mm512_movepi8_mask(__m512i a)
 {

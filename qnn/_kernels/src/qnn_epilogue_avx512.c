@@ -8,8 +8,7 @@
 #if QNN_HAS_LANES512
 
 typedef struct {
-    __m512i most, addend;
-    __m128i shift, far_shift, noise_shift;
+    __m512i most, addend, shift, far_shift, noise_shift;
     qnn_limits512 limits;
     qnn_counts512 counts;
 } state;
@@ -19,9 +18,9 @@ QNN_AVX512_INLINE state make_state(const qnn_plan *p)
     state s;
     s.most = _mm512_set1_epi32((int32_t)(INT32_MAX - (((int64_t)1 << p->shift) - 1)));
     s.addend = _mm512_set1_epi32(qnn_constant_addend(p->rounding, p->shift));
-    s.shift = _mm_cvtsi32_si128(p->shift);
-    s.far_shift = _mm_cvtsi32_si128(p->shift + p->target->bits - 2);
-    s.noise_shift = _mm_cvtsi32_si128(16 - p->shift);
+    s.shift = _mm512_set1_epi32(p->shift);
+    s.far_shift = _mm512_set1_epi32(p->shift + p->target->bits - 2);
+    s.noise_shift = _mm512_set1_epi32(16 - p->shift);
     s.limits = qnn_make_limits512(p->target->bits);
     s.counts = (qnn_counts512){0, 0, 0, 0};
     return s;
@@ -29,16 +28,15 @@ QNN_AVX512_INLINE state make_state(const qnn_plan *p)
 
 QNN_AVX512_INLINE void step(const int32_t *acc, const uint16_t *noise, const int stochastic, state *s, void *out)
 {
-    __m512i y[4], far[4];
-    __mmask16 zero[4];
+    __m512i v[4], y[4], far[4];
     for (int j = 0; j < 4; j++) {
-        const __m512i v = _mm512_loadu_si512(acc + 16 * j);
+        v[j] = _mm512_loadu_si512(acc + 16 * j);
         const __m512i addend = stochastic ? qnn_noise512_s32(noise + 16 * j, s->noise_shift) : s->addend;
-        zero[j] = _mm512_testn_epi32_mask(v, v);
-        far[j] = _mm512_sra_epi32(v, s->far_shift);
-        y[j] = _mm512_sra_epi32(_mm512_add_epi32(_mm512_min_epi32(v, s->most), addend), s->shift);
+        far[j] = _mm512_srav_epi32(v[j], s->far_shift);
+        y[j] = _mm512_srav_epi32(_mm512_add_epi32(_mm512_min_epi32(v[j], s->most), addend), s->shift);
     }
-    qnn_store512_s32(y, far, zero, &s->limits, &s->counts, out);
+    s->counts.zero += qnn_zeros512_s32(v);
+    qnn_store512_s32(y, far, &s->limits, &s->counts, out);
 }
 
 QNN_AVX512_INLINE void step_plain(const void *x, const uint16_t *noise, void *s, void *out) { step(x, noise, 0, s, out); }

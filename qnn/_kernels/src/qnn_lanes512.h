@@ -22,13 +22,15 @@ typedef struct {
 } qnn_counts512;
 
 typedef struct {
-    __m512i low, high; /* -2^(n-1) and 2^(n-1) - 1, in lanes of int16 */
+    __m512i low, high;                /* -2^(n-1) and 2^(n-1) - 1, in lanes of int16 */
+    __m512i inner_low, inner_numbers; /* the lowest number but one, and how many lie between the ends; lanes of int8 */
 } qnn_limits512;
 
 QNN_AVX512_INLINE qnn_limits512 qnn_make_limits512(int bits)
 {
     int high = 1 << (bits - 1);
-    qnn_limits512 k = {_mm512_set1_epi16((short)-high), _mm512_set1_epi16((short)(high - 1))};
+    qnn_limits512 k = {_mm512_set1_epi16((short)-high), _mm512_set1_epi16((short)(high - 1)),
+                       _mm512_set1_epi8((char)(1 - high)), _mm512_set1_epi8((char)(2 * high - 2))};
     return k;
 }
 
@@ -72,19 +74,48 @@ QNN_AVX512_INLINE void qnn_fetch_ahead512(const void *from)
 
 QNN_AVX512_INLINE int64_t qnn_count_bits(__mmask64 mask) { return __builtin_popcountll(mask); }
 
-/* y: two times 32 rounded values, far: likewise; `order` puts the packed bytes in order. */
-QNN_AVX512_INLINE void qnn_store512(const __m512i y[2], const __m512i far[2], __m512i order, const qnn_limits512 *k,
-                                    qnn_counts512 *c, void *out)
+/* The rare rest of qnn_store512: some value is at an end of the range or beyond. Returns the bytes, clipped. */
+QNN_AVX512_INLINE __m512i qnn_clip512(const __m512i y[2], __m512i distance, const qnn_limits512 *k, qnn_counts512 *c)
 {
-    const __m512i distance = _mm512_packs_epi16(far[0], far[1]);
-    const __m512i one = _mm512_set1_epi8(1), two = _mm512_set1_epi8(2), three = _mm512_set1_epi8(3);
+    const __m512i two = _mm512_set1_epi8(2), three = _mm512_set1_epi8(3);
     const __m512i first = _mm512_max_epi16(_mm512_min_epi16(y[0], k->high), k->low);
     const __m512i last = _mm512_max_epi16(_mm512_min_epi16(y[1], k->high), k->low);
-    c->overflow_double += qnn_count_bits(_mm512_cmpgt_epu8_mask(_mm512_add_epi8(distance, one), one));
     c->overflow += qnn_count_bits(_mm512_cmpgt_epu8_mask(_mm512_add_epi8(distance, two), three));
     c->clipped += qnn_count_bits(_mm512_kunpackd(_mm512_cmpneq_epi16_mask(first, y[0]),
                                                  _mm512_cmpneq_epi16_mask(last, y[1])));
-    _mm512_storeu_si512(out, _mm512_permutexvar_epi32(order, _mm512_packs_epi16(first, last)));
+    return _mm512_packs_epi16(first, last);
+}
+
+/* y: two times 32 rounded values, far: likewise; `order` puts the packed bytes in order. A value that overflows rounds to
+   an end of the range or beyond, so where all results lie between the ends nothing is clipped and nothing overflows. */
+QNN_AVX512_INLINE void qnn_store512(const __m512i y[2], const __m512i far[2], __m512i order, const qnn_limits512 *k,
+                                    qnn_counts512 *c, void *out)
+{
+    const __m512i distance = _mm512_packs_epi16(far[0], far[1]), one = _mm512_set1_epi8(1);
+    __m512i bytes = _mm512_packs_epi16(y[0], y[1]);
+    c->overflow_double += qnn_count_bits(_mm512_cmpgt_epu8_mask(_mm512_add_epi8(distance, one), one));
+    if (QNN_RARELY(_mm512_cmpge_epu8_mask(_mm512_sub_epi8(bytes, k->inner_low), k->inner_numbers)))
+        bytes = qnn_clip512(y, distance, k, c);
+    _mm512_storeu_si512(out, _mm512_permutexvar_epi32(order, bytes));
+}
+
+/* How many of 64 are exactly zero, from four masks, or of lanes of int16 or int32: packing with saturation makes no
+   other number 0. */
+QNN_AVX512_INLINE int64_t qnn_zeros512(const __mmask16 zero[4])
+{
+    return qnn_count_bits(_mm512_kunpackd(_mm512_kunpackw(zero[0], zero[1]), _mm512_kunpackw(zero[2], zero[3])));
+}
+
+QNN_AVX512_INLINE int64_t qnn_zeros512_s16(const __m512i v[2])
+{
+    const __m512i bytes = _mm512_packs_epi16(v[0], v[1]);
+    return qnn_count_bits(_mm512_testn_epi8_mask(bytes, bytes));
+}
+
+QNN_AVX512_INLINE int64_t qnn_zeros512_s32(const __m512i v[4])
+{
+    const __m512i narrow[2] = {_mm512_packs_epi32(v[0], v[1]), _mm512_packs_epi32(v[2], v[3])};
+    return qnn_zeros512_s16(narrow);
 }
 
 /* Orders for qnn_store512: of two vectors of 32 neighbours each, and of what packing four of 16 neighbours gives. */
@@ -98,14 +129,12 @@ QNN_AVX512_INLINE __m512i qnn_order_of_four(void)
     return _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
 }
 
-/* The same from lanes of int32, 16 neighbours each; zero: their masks of exact zeros. */
-QNN_AVX512_INLINE void qnn_store512_s32(const __m512i y[4], const __m512i far[4], const __mmask16 zero[4],
-                                        const qnn_limits512 *k, qnn_counts512 *c, void *out)
+/* The same from lanes of int32, 16 neighbours each. */
+QNN_AVX512_INLINE void qnn_store512_s32(const __m512i y[4], const __m512i far[4], const qnn_limits512 *k,
+                                        qnn_counts512 *c, void *out)
 {
     const __m512i narrow[2] = {_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3])};
     const __m512i narrow_far[2] = {_mm512_packs_epi32(far[0], far[1]), _mm512_packs_epi32(far[2], far[3])};
-    c->zero += qnn_count_bits(
-        _mm512_kunpackd(_mm512_kunpackw(zero[0], zero[1]), _mm512_kunpackw(zero[2], zero[3])));
     qnn_store512(narrow, narrow_far, qnn_order_of_four(), k, c, out);
 }
 
@@ -153,10 +182,10 @@ QNN_AVX512_INLINE void qnn_flush512(const qnn_counts512 *c, int64_t results, qnn
 }
 
 /* Noise words times 2^(shift - 16), of 16 lanes of int32 (shift <= 16). */
-QNN_AVX512_INLINE __m512i qnn_noise512_s32(const uint16_t *words, __m128i shift)
+QNN_AVX512_INLINE __m512i qnn_noise512_s32(const uint16_t *words, __m512i shift)
 {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)words));
-    return _mm512_srl_epi32(wide, shift);
+    return _mm512_srlv_epi32(wide, shift);
 }
 
 #endif

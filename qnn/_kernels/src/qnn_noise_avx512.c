@@ -7,31 +7,64 @@
 #if QNN_HAS_LANES512
 #include "qnn_intrinsics512.h"
 
-enum { GROUPS = 4, BLOCKS = 8, XOR3 = 0x96 /* the truth table of a ^ b ^ c */ };
+enum { GROUPS = 4, BLOCKS = 8, ROUNDS = 10, XOR3 = 0x96 /* the truth table of a ^ b ^ c */ };
 
-/* The counters of eight neighbouring blocks, one vector per word. Only the lower halves of the lanes count: a product
-   looks at nothing else, so its own halves are used where they are, and the lower one needs no step. */
+#define M0 0xD2511F53u
+#define M1 0xCD9E8D57u
+
+/* The words of eight neighbouring blocks, one vector per word. Only the lower halves of the lanes count: a product looks
+ * at nothing else, so its own halves are used where they are, and the lower one needs no step. */
 typedef struct {
     __m512i c0, c1, c2, c3;
 } lanes;
 
-QNN_AVX512_INLINE lanes counters(uint32_t stream, uint32_t step, uint64_t block)
+/* What blocks have in common whose numbers differ only below 2^32: the keys of the ten rounds, and in the first two
+ * rounds all that comes of step, stream and the number's upper half. Their lower halves count, here too. */
+typedef struct {
+    uint64_t key0[ROUNDS], key1[ROUNDS];
+    uint64_t second, fourth; /* c2 after the first round is second ^ what lanes give; c3 after two rounds */
+    uint64_t first2, third2; /* of c0 and c2 after two rounds: likewise */
+} common;
+
+static common make_common(uint64_t seed, uint32_t stream, uint32_t step, uint32_t block_high)
 {
-    const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
-    const __m512i blocks = _mm512_add_epi64(_mm512_set1_epi64((long long)block), lane);
-    lanes v = {blocks, _mm512_srli_epi64(blocks, 32), _mm512_set1_epi64(step), _mm512_set1_epi64(stream)};
-    return v;
+    common of;
+    for (uint64_t r = 0; r < ROUNDS; r++) {
+        of.key0[r] = seed + r * 0x9E3779B9u;
+        of.key1[r] = (seed >> 32) + r * 0xBB67AE85u;
+    }
+    const uint64_t product1 = (uint64_t)step * M1;
+    const uint32_t c0 = (uint32_t)((product1 >> 32) ^ block_high ^ of.key0[0]);
+    const uint64_t product0 = (uint64_t)c0 * M0;
+    of.second = stream ^ of.key1[0];
+    of.first2 = product1 ^ of.key0[1];
+    of.third2 = (product0 >> 32) ^ of.key1[1];
+    of.fourth = product0;
+    return of;
 }
 
 /* The upper halves of the lanes as lower ones. By a shuffle: a shift would wait for the port that multiplies. */
 QNN_AVX512_INLINE __m512i upper(__m512i v) { return _mm512_shuffle_epi32(v, _MM_PERM_DDBB); }
 
-QNN_AVX512_INLINE void philox_round(lanes *v, __m512i k0, __m512i k1)
+QNN_AVX512_INLINE __m512i everywhere(uint64_t v) { return _mm512_set1_epi64((long long)v); }
+
+QNN_AVX512_INLINE __m512i times(__m512i v, uint64_t factor) { return _mm512_mul_epu32(v, everywhere(factor)); }
+
+/* Eight blocks after two rounds. */
+QNN_AVX512_INLINE lanes two_rounds(__m512i blocks, const common *of)
 {
-    const __m512i m0 = _mm512_set1_epi64(0xD2511F53), m1 = _mm512_set1_epi64(0xCD9E8D57);
-    const __m512i product0 = _mm512_mul_epu32(v->c0, m0), product1 = _mm512_mul_epu32(v->c2, m1);
-    v->c0 = _mm512_ternarylogic_epi64(upper(product1), v->c1, k0, XOR3);
-    v->c2 = _mm512_ternarylogic_epi64(upper(product0), v->c3, k1, XOR3);
+    const __m512i product0 = times(blocks, M0);
+    const __m512i product1 = times(_mm512_xor_si512(upper(product0), everywhere(of->second)), M1);
+    lanes v = {_mm512_xor_si512(upper(product1), everywhere(of->first2)), product1,
+               _mm512_xor_si512(product0, everywhere(of->third2)), everywhere(of->fourth)};
+    return v;
+}
+
+QNN_AVX512_INLINE void philox_round(lanes *v, const int round, const common *of)
+{
+    const __m512i product0 = times(v->c0, M0), product1 = times(v->c2, M1);
+    v->c0 = _mm512_ternarylogic_epi64(upper(product1), v->c1, everywhere(of->key0[round]), XOR3);
+    v->c2 = _mm512_ternarylogic_epi64(upper(product0), v->c3, everywhere(of->key1[round]), XOR3);
     v->c1 = product1;
     v->c3 = product0;
 }
@@ -48,19 +81,16 @@ QNN_AVX512_INLINE void in_order(const lanes *v, __m512i out[2])
 }
 
 /* The outputs of `groups` times eight blocks from `block` on; several groups hide the latency of the products. */
-QNN_AVX512_INLINE void many_blocks(const int groups, uint64_t seed, uint32_t stream, uint32_t step, uint64_t block,
-                                   __m512i out[][2])
+QNN_AVX512_INLINE void many_blocks(const int groups, uint64_t block, const common *of, __m512i out[][2])
 {
+    const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
     lanes v[GROUPS];
-    __m512i k0 = _mm512_set1_epi64((uint32_t)seed), k1 = _mm512_set1_epi64((long long)(seed >> 32));
     for (int g = 0; g < groups; g++)
-        v[g] = counters(stream, step, block + BLOCKS * (uint64_t)g);
-    for (int round = 0; round < 10; round++) {
+        v[g] = two_rounds(_mm512_add_epi64(everywhere(block), _mm512_add_epi64(lane, everywhere(BLOCKS * (uint64_t)g))),
+                          of);
+    for (int round = 2; round < ROUNDS; round++)
         for (int g = 0; g < groups; g++)
-            philox_round(v + g, k0, k1);
-        k0 = _mm512_add_epi64(k0, _mm512_set1_epi64(0x9E3779B9));
-        k1 = _mm512_add_epi64(k1, _mm512_set1_epi64(0xBB67AE85));
-    }
+            philox_round(v + g, round, of);
     for (int g = 0; g < groups; g++)
         in_order(v + g, out[g]);
 }
@@ -79,24 +109,26 @@ QNN_AVX512_INLINE void store_words(const __m512i in[2], const int per_block, __m
             }
 }
 
-/* Words start .. start+n-1 of which only the bits of `mask` are kept; per_block is 8 (16-bit words) or 16. */
-QNN_AVX512_INLINE void philox(uint64_t seed, uint32_t stream, uint32_t step, uint64_t start, int64_t n,
-                              const int per_block, uint16_t mask, uint16_t *out)
+/* Words start .. start+n-1 of which only the bits of `mask` are kept; per_block is 8 (16-bit words) or 16. The blocks'
+ * numbers differ only below 2^32. */
+QNN_AVX512_INLINE void philox(const qnn_target *t, uint64_t start, int64_t n, const int per_block, const uint16_t mask,
+                              uint16_t *out)
 {
     const __m512i masks = _mm512_set1_epi16((short)mask);
     uint64_t block = start / (uint64_t)per_block;
     int64_t skip = (int64_t)(start % (uint64_t)per_block), batch = BLOCKS * per_block, i = 0;
+    const common of = make_common(t->seed, t->stream, t->step, (uint32_t)(block >> 32));
     uint16_t words[128];
     __m512i raw[GROUPS][2];
     while (i < n) {
         for (; skip == 0 && n - i >= GROUPS * batch; i += GROUPS * batch, block += BLOCKS * GROUPS) {
-            many_blocks(GROUPS, seed, stream, step, block, raw);
+            many_blocks(GROUPS, block, &of, raw);
             for (int g = 0; g < GROUPS; g++)
                 store_words(raw[g], per_block, masks, out + i + g * batch);
         }
         if (i < n) { /* the first words, if they begin within a block, or the last ones */
             int64_t take = batch - skip < n - i ? batch - skip : n - i;
-            many_blocks(1, seed, stream, step, block, raw);
+            many_blocks(1, block, &of, raw);
             store_words(raw[0], per_block, masks, words);
             memcpy(out + i, words + skip, (size_t)take * sizeof *out);
             i += take, block += BLOCKS, skip = 0;
@@ -104,16 +136,21 @@ QNN_AVX512_INLINE void philox(uint64_t seed, uint32_t stream, uint32_t step, uin
     }
 }
 
-QNN_AVX512 static void philox_u16(uint64_t seed, uint32_t stream, uint32_t step, uint64_t start, int64_t n,
-                                  uint16_t mask, uint16_t *out)
+typedef void philox_fn(const qnn_target *t, uint64_t start, int64_t n, uint16_t *out);
+
+QNN_AVX512 static void philox_16(const qnn_target *t, uint64_t start, int64_t n, uint16_t *out)
 {
-    philox(seed, stream, step, start, n, 8, mask, out);
+    philox(t, start, n, 8, 0xFFFF, out);
 }
 
-QNN_AVX512 static void philox_u8(uint64_t seed, uint32_t stream, uint32_t step, uint64_t start, int64_t n,
-                                 uint16_t mask, uint16_t *out)
+QNN_AVX512 static void philox_9_to_15(const qnn_target *t, uint64_t start, int64_t n, uint16_t *out)
 {
-    philox(seed, stream, step, start, n, 16, mask, out);
+    philox(t, start, n, 8, (uint16_t)(0xFFFFu << (16 - t->noise_bits)), out);
+}
+
+QNN_AVX512 static void philox_to_8(const qnn_target *t, uint64_t start, int64_t n, uint16_t *out)
+{
+    philox(t, start, n, 16, (uint16_t)(0xFFFFu << (16 - t->noise_bits)), out);
 }
 
 void qnn_noise_words_avx512(const qnn_target *t, int64_t index, int64_t n, uint16_t *out)
@@ -123,8 +160,13 @@ void qnn_noise_words_avx512(const qnn_target *t, int64_t index, int64_t n, uint1
         qnn_noise_words(t, index, n, out);
         return;
     }
-    uint16_t mask = (uint16_t)(0xFFFFu << (16 - t->noise_bits));
-    (t->noise_bits > 8 ? philox_u16 : philox_u8)(t->seed, t->stream, t->step, t->start + (uint64_t)index, n, mask, out);
+    philox_fn *make = t->noise_bits == 16 ? philox_16 : t->noise_bits > 8 ? philox_9_to_15 : philox_to_8;
+    uint64_t start = t->start + (uint64_t)index, most = (t->noise_bits > 8 ? 8 : 16) * ((uint64_t)1 << 32);
+    for (int64_t part; n > 0; start += (uint64_t)part, out += part, n -= part) {
+        uint64_t left = most - start % most; /* words until the upper half of the blocks' numbers changes */
+        part = left < (uint64_t)n ? (int64_t)left : n;
+        make(t, start, part, out);
+    }
 }
 
 #else /* never asked for */

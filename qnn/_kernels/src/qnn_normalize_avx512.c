@@ -40,7 +40,8 @@ QNN_AVX512_INLINE void one_step(const int8_t *g, const int8_t *x, const float *a
         else
             qnn_nearest_down512(y, k, rounded + j, far + j);
     }
-    qnn_store512_s32(rounded, far, zero, &k->limits, counts, out);
+    counts->zero += qnn_zeros512(zero);
+    qnn_store512_s32(rounded, far, &k->limits, counts, out);
 }
 
 /* The rest of a part, padded with zeros: 0 * 0 + 0 and (0 - 0) * 0 are 0, which only the count `zero` sees. */

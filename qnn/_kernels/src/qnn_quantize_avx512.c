@@ -23,7 +23,8 @@ QNN_AVX512_INLINE void step(const float *x, const uint16_t *noise, const int sto
         else
             qnn_nearest_down512(v, &s->k, rounded + j, far + j);
     }
-    qnn_store512_s32(rounded, far, zero, &s->k.limits, &s->counts, out);
+    s->counts.zero += qnn_zeros512(zero);
+    qnn_store512_s32(rounded, far, &s->k.limits, &s->counts, out);
 }
 
 QNN_AVX512_INLINE void step_down(const void *x, const uint16_t *noise, void *s, void *out) { step(x, noise, 0, s, out); }

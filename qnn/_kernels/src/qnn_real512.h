@@ -18,7 +18,7 @@ enum {
 
 typedef struct {
     __m512 scale, far_scale, scale_16; /* 2^-e, 2^(-e - n + 2), 2^(16 - e) */
-    __m128i far_shift;                 /* 16 + n - 2 */
+    __m512i far_shift;                 /* 16 + n - 2 */
     qnn_limits512 limits;
 } qnn_real512;
 
@@ -39,7 +39,7 @@ QNN_AVX512_INLINE qnn_real512 qnn_make_real512(const qnn_target *t)
 {
     const int e = t->exponent_shift;
     qnn_real512 k = {qnn_power512(-e), qnn_power512(-e - t->bits + 2), qnn_power512(16 - e),
-                     _mm_cvtsi32_si128(16 + t->bits - 2), qnn_make_limits512(t->bits)};
+                     _mm512_set1_epi32(16 + t->bits - 2), qnn_make_limits512(t->bits)};
     return k;
 }
 
@@ -56,7 +56,7 @@ QNN_AVX512_INLINE void qnn_stochastic512(__m512 v, const uint16_t *words, const 
     const __m512 steps = _mm512_min_ps(_mm512_mul_ps(v, k->scale_16), _mm512_set1_ps(1073741824.0f));
     const __m512i floor = _mm512_cvt_roundps_epi32(steps, QNN_DOWN512);
     const __m512i noise = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)words));
-    *far = _mm512_sra_epi32(floor, k->far_shift);
+    *far = _mm512_srav_epi32(floor, k->far_shift);
     *rounded = _mm512_srai_epi32(_mm512_add_epi32(floor, noise), 16);
 }
 

@@ -11,8 +11,7 @@
 enum { STEP = QNN_STEP512, MOST_SHIFT = 14 };
 
 typedef struct {
-    __m512i addend;
-    __m128i shift, far_shift, noise_shift;
+    __m512i addend, shift, far_shift, noise_shift;
     qnn_limits512 limits;
 } constants;
 
@@ -20,16 +19,17 @@ typedef struct {
 typedef struct {
     const int8_t *x, *y;
     const int16_t *factor, *bias;
-    __m128i shift_x, shift_y;
+    __m512i shift_x, shift_y;
 } terms;
 
 QNN_AVX512_INLINE constants make_constants(const qnn_plan *p)
 {
     constants k;
     k.addend = _mm512_set1_epi16((short)qnn_constant_addend(p->rounding, p->shift));
-    k.shift = _mm_cvtsi32_si128(p->shift);
-    k.far_shift = _mm_cvtsi32_si128(p->shift + p->target->bits - 2); /* 16 and more leave the sign, as they should */
-    k.noise_shift = _mm_cvtsi32_si128(16 - p->shift);
+    k.shift = _mm512_set1_epi16((short)p->shift);
+    /* 16 and more leave the sign, as they should */
+    k.far_shift = _mm512_set1_epi16((short)(p->shift + p->target->bits - 2));
+    k.noise_shift = _mm512_set1_epi16((short)(16 - p->shift));
     k.limits = qnn_make_limits512(p->target->bits);
     return k;
 }
@@ -43,7 +43,7 @@ QNN_AVX512_INLINE __m512i value(const terms *of, const int two, int64_t at)
 {
     const __m512i x = widened(of->x + at);
     if (two)
-        return _mm512_add_epi16(_mm512_sll_epi16(x, of->shift_x), _mm512_sll_epi16(widened(of->y + at), of->shift_y));
+        return _mm512_add_epi16(_mm512_sllv_epi16(x, of->shift_x), _mm512_sllv_epi16(widened(of->y + at), of->shift_y));
     return _mm512_add_epi16(_mm512_mullo_epi16(x, _mm512_loadu_si512(of->factor + at)),
                             _mm512_loadu_si512(of->bias + at));
 }
@@ -51,17 +51,15 @@ QNN_AVX512_INLINE __m512i value(const terms *of, const int two, int64_t at)
 QNN_AVX512_INLINE void step(const terms *of, const int two, int64_t at, const uint16_t *noise, const int stochastic,
                             const constants *k, qnn_counts512 *c, void *out)
 {
-    __m512i y[2], far[2];
-    __mmask32 zero[2];
+    __m512i v[2], y[2], far[2];
     for (int j = 0; j < 2; j++) {
-        const __m512i v = value(of, two, at + 32 * j);
         const __m512i addend =
-            stochastic ? _mm512_srl_epi16(_mm512_loadu_si512(noise + at + 32 * j), k->noise_shift) : k->addend;
-        zero[j] = _mm512_testn_epi16_mask(v, v);
-        far[j] = _mm512_sra_epi16(v, k->far_shift);
-        y[j] = _mm512_sra_epi16(_mm512_add_epi16(v, addend), k->shift);
+            stochastic ? _mm512_srlv_epi16(_mm512_loadu_si512(noise + at + 32 * j), k->noise_shift) : k->addend;
+        v[j] = value(of, two, at + 32 * j);
+        far[j] = _mm512_srav_epi16(v[j], k->far_shift);
+        y[j] = _mm512_srav_epi16(_mm512_add_epi16(v[j], addend), k->shift);
     }
-    c->zero += qnn_count_bits(_mm512_kunpackd(zero[0], zero[1]));
+    c->zero += qnn_zeros512_s16(v);
     qnn_store512(y, far, qnn_order_of_two(), &k->limits, c, out);
 }
 
@@ -113,7 +111,7 @@ QNN_AVX512 void qnn_scale_part_avx512(const int8_t *x, const int16_t *factor, co
                                       int64_t m, const qnn_target *t, int8_t *out, qnn_counts *counts)
 {
     const qnn_plan p = qnn_make_plan(t);
-    const terms of = {x, 0, factor, bias, _mm_setzero_si128(), _mm_setzero_si128()};
+    const terms of = {x, 0, factor, bias, _mm512_setzero_si512(), _mm512_setzero_si512()};
     if (p.rounding == QNN_STOCHASTIC)
         part(&of, 0, index, m, 1, &p, out, counts);
     else
@@ -124,7 +122,7 @@ QNN_AVX512 void qnn_add_part_avx512(const int8_t *x, int shift_x, const int8_t *
                                     int64_t m, const qnn_target *t, int8_t *out, qnn_counts *counts)
 {
     const qnn_plan p = qnn_make_plan(t);
-    const terms of = {x, y, 0, 0, _mm_cvtsi32_si128(shift_x), _mm_cvtsi32_si128(shift_y)};
+    const terms of = {x, y, 0, 0, _mm512_set1_epi16((short)shift_x), _mm512_set1_epi16((short)shift_y)};
     if (p.rounding == QNN_STOCHASTIC)
         part(&of, 1, index, m, 1, &p, out, counts);
     else
