@@ -86,6 +86,15 @@ static inline qnn_tally qnn_run_blocks(int64_t items, int64_t grain, qnn_how how
 /* How many rows of `cols` elements make a block. */
 static inline int64_t qnn_row_grain(int64_t cols) { return cols >= QNN_GRAIN || cols < 1 ? 1 : QNN_GRAIN / cols; }
 
+/* Fills `out` with n elements of `size` bytes, whose first `cols` are there, by repeating them. */
+static inline void qnn_repeat(void *out, size_t size, int64_t cols, int64_t n)
+{
+    for (int64_t done = cols, part; done < n; done += part) {
+        part = done < n - done ? done : n - done;
+        memcpy((char *)out + (size_t)done * size, out, (size_t)part * size);
+    }
+}
+
 /* Elements from `at` to work on next in rows of `cols`: whole rows (as many as fit QNN_PART), or a part of one row. */
 static inline int64_t qnn_next_part(int64_t at, int64_t end, int64_t cols)
 {
@@ -95,6 +104,12 @@ static inline int64_t qnn_next_part(int64_t at, int64_t end, int64_t cols)
     else if (cols - at % cols < part)
         part = cols - at % cols;
     return part < end - at ? part : end - at;
+}
+
+/* How far factors that were repeated for the m elements of such a part serve: whole rows all begin with channel 0. */
+static inline int64_t qnn_run_of_pattern(int64_t at, int64_t end, int64_t cols, int64_t m)
+{
+    return cols <= QNN_PART ? end - at : m;
 }
 
 #endif

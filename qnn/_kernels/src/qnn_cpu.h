@@ -41,7 +41,7 @@
 #define QNN_AMX
 #else
 #define QNN_EMULATED 0
-#define QNN_AVX512_TARGET "avx2,popcnt,avx512f,avx512bw,avx512vl,avx512vnni"
+#define QNN_AVX512_TARGET "avx2,popcnt,prfchw,avx512f,avx512bw,avx512vl,avx512vnni"
 #define QNN_AVX512 __attribute__((target(QNN_AVX512_TARGET)))
 #define QNN_AVX512_INLINE static inline __attribute__((always_inline, target(QNN_AVX512_TARGET)))
 #define QNN_AVX512_VBMI __attribute__((target(QNN_AVX512_TARGET ",avx512vbmi")))

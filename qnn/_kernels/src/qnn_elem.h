@@ -44,15 +44,15 @@ typedef struct {
 void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, int rectify,
                      qnn_how how, void *out, qnn_counts *counts);
 
-/* --- qnn_scale_avx512.c: parts of int8 to at most 8 bits, if the sums, at most `most`, fit their lanes --- */
-enum { QNN_MOST_PART512 = 1024 }; /* elements of a part */
+/* --- qnn_scale_avx512.c: n elements of int8 to at most 8 bits, if the sums, at most `most`, fit their lanes --- */
+enum { QNN_MOST_PERIOD512 = 1024 }; /* elements after which factors repeat */
 int qnn_fits_lanes512(const qnn_target *t, int64_t most);
-/* x * factor + bias, both repeated along the part */
-void qnn_scale_part_avx512(const int8_t *x, const int16_t *factor, const int16_t *bias, int64_t index, int64_t m,
-                           const qnn_target *t, int8_t *out, qnn_counts *counts);
+/* x * factor + bias, each of `period` elements that repeat */
+void qnn_scale_steps_avx512(const int8_t *x, const int16_t *factor, const int16_t *bias, int64_t period, int64_t index,
+                            int64_t n, const qnn_target *t, int8_t *out, qnn_counts *counts);
 /* x * 2^shift_x + y * 2^shift_y */
-void qnn_add_part_avx512(const int8_t *x, int shift_x, const int8_t *y, int shift_y, int64_t index, int64_t m,
-                         const qnn_target *t, int8_t *out, qnn_counts *counts);
+void qnn_add_steps_avx512(const int8_t *x, int shift_x, const int8_t *y, int shift_y, int64_t index, int64_t n,
+                          const qnn_target *t, int8_t *out, qnn_counts *counts);
 
 /* --- qnn_quantize.c, _avx2.c, _avx512.c: exponent_shift is the target's exponent, -64 to 63; each returns 0, or not 0 if a value
    is NaN or infinite (then the results mean nothing) --- */
@@ -79,10 +79,14 @@ int qnn_normalize_has_avx2(const qnn_target *t);
 int qnn_normalize_part_avx2(const int8_t *g, const int8_t *x, const float *a, const float *b, const float *c,
                             int64_t index, int64_t m, const qnn_target *t, int8_t *out, qnn_counts *counts);
 
-/* --- qnn_normalize_avx512.c: the same where every result is finite; at most QNN_MOST_PART512 elements --- */
+/* --- qnn_normalize_avx512.c: the same where every result is finite, for n elements whose factors repeat --- */
+typedef struct {
+    const float *a, *b, *c;
+    int64_t period; /* at most QNN_MOST_PERIOD512 */
+} qnn_factors;
 int qnn_normalize_has_avx512(const qnn_target *t);
-void qnn_normalize_part_avx512(const int8_t *g, const int8_t *x, const float *a, const float *b, const float *c,
-                               int64_t index, int64_t m, const qnn_target *t, int8_t *out, qnn_counts *counts);
+void qnn_normalize_steps_avx512(const int8_t *g, const int8_t *x, const qnn_factors *f, int64_t index, int64_t n,
+                                const qnn_target *t, int8_t *out, qnn_counts *counts);
 
 /* --- qnn_channel.c: sums over rows of x[c] and x[c] * y[c] (sums of squares: y = x); fewer than 2^33 rows --- */
 int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how,

@@ -15,7 +15,7 @@
 #if QNN_HAS_LANES512
 #include "qnn_intrinsics512.h"
 
-enum { QNN_STEP512 = 64, QNN_MOST_BITS512 = 8, QNN_CHUNK512 = 512, QNN_AHEAD512 = 8192 /* bytes */ };
+enum { QNN_STEP512 = 64, QNN_MOST_BITS512 = 8, QNN_CHUNK512 = 512, QNN_AHEAD512 = 2048 /* elements */ };
 
 typedef struct {
     int64_t zero, overflow, overflow_double, clipped;
@@ -64,12 +64,17 @@ static inline int qnn_adds_and_shifts(const qnn_plan *p, int most_shift)
    under way at once: those of one chunk's steps should come back while the next chunk's noise is made. */
 static inline int64_t qnn_chunk512(const qnn_target *t) { return t->noise_bits > 8 ? QNN_CHUNK512 / 2 : QNN_CHUNK512; }
 
-/* Fetches what a later step reads, 64 numbers of 4 bytes, so that memory is busy while noise is made. The address may be
-   beyond the end: it is a hint. */
-QNN_AVX512_INLINE void qnn_fetch_ahead512(const void *from)
+/* Fetch what a later step reads, of 64 elements of `bytes`, or where it writes 64 bytes, so that memory is busy while noise
+   is made. The address may be beyond the end: it is a hint. */
+QNN_AVX512_INLINE void qnn_fetch_ahead512(const void *from, const int bytes)
 {
-    for (int line = 0; line < 4; line++)
-        _mm_prefetch((const char *)((uintptr_t)from + QNN_AHEAD512 + 64 * (uintptr_t)line), _MM_HINT_T0);
+    for (int line = 0; line < bytes; line++)
+        _mm_prefetch((const char *)((uintptr_t)from + (uintptr_t)(bytes * QNN_AHEAD512 + 64 * line)), _MM_HINT_T0);
+}
+
+QNN_AVX512_INLINE void qnn_fetch_target512(const void *to)
+{
+    __builtin_prefetch((const char *)((uintptr_t)to + QNN_AHEAD512), 1);
 }
 
 QNN_AVX512_INLINE int64_t qnn_count_bits(__mmask64 mask) { return __builtin_popcountll(mask); }
@@ -156,7 +161,8 @@ QNN_AVX512_INLINE void qnn_steps512(const void *x, int64_t index, int64_t n, con
         if (stochastic)
             noise = qnn_noise_at(t, index + at, m, qnn_noise_words_avx512, scratch);
         for (; i + QNN_STEP512 <= m; i += QNN_STEP512) {
-            qnn_fetch_ahead512(from + 4 * (at + i));
+            qnn_fetch_ahead512(from + 4 * (at + i), 4);
+            qnn_fetch_target512(out + at + i);
             step(from + 4 * (at + i), noise + i, state, out + at + i);
         }
         if (i < m) {

@@ -26,7 +26,7 @@ typedef struct {
     char *out;
 } job;
 
-_Static_assert((int)QNN_PART <= (int)QNN_NORMALIZE_MOST && (int)QNN_PART <= (int)QNN_MOST_PART512,
+_Static_assert((int)QNN_PART <= (int)QNN_NORMALIZE_MOST && (int)QNN_PART <= (int)QNN_MOST_PERIOD512,
                "a part must fit the noise of the quick ways");
 
 QNN_BODY void to_float_body(const void *x, int bytes, int64_t n, float *out)
@@ -40,14 +40,11 @@ QNN_BODY void to_float_body(const void *x, int bytes, int64_t n, float *out)
 }
 QNN_TWICE(to_float, (const void *x, int bytes, int64_t n, float *out), (x, bytes, n, out))
 
-/* The channels' factors repeated over n elements from flat position `at` on. */
+/* The channels' factors repeated over n elements from flat position `at` on: whole rows, or a part of one. */
 static void repeat(const float *factor, int64_t cols, int64_t at, int64_t n, float *out)
 {
-    for (int64_t i = 0, run; i < n; i += run) {
-        int64_t column = (at + i) % cols;
-        run = cols - column < n - i ? cols - column : n - i;
-        memcpy(out + i, factor + column, (size_t)run * sizeof *out);
-    }
+    memcpy(out, factor + at % cols, (size_t)(cols < n ? cols : n) * sizeof *out);
+    qnn_repeat(out, sizeof *out, cols, n);
 }
 
 QNN_BODY void normalize_body(const float *mean, const float *k, int64_t n, float *x)
@@ -107,8 +104,10 @@ static void normalize_block(const void *context, int64_t begin, int64_t end, qnn
             filled = m;
         }
         if (j->quick512) {
-            qnn_normalize_part_avx512(0, (const int8_t *)j->x + at, mean, k, 0, at, m, j->target, (int8_t *)j->out + at,
-                                      &tally->counts);
+            const qnn_factors factors = {mean, k, 0, m};
+            m = qnn_run_of_pattern(at, end * j->cols, j->cols, m);
+            qnn_normalize_steps_avx512(0, (const int8_t *)j->x + at, &factors, at, m, j->target, (int8_t *)j->out + at,
+                                       &tally->counts);
             continue;
         }
         if (j->quick) {
@@ -136,8 +135,10 @@ static void normalize_grad_block(const void *context, int64_t begin, int64_t end
             filled = m;
         }
         if (j->quick512) {
-            qnn_normalize_part_avx512((const int8_t *)j->g + at, (const int8_t *)j->x + at, a, b, c, at, m, j->target,
-                                      (int8_t *)j->out + at, &tally->counts);
+            const qnn_factors factors = {a, b, c, m};
+            m = qnn_run_of_pattern(at, end * j->cols, j->cols, m);
+            qnn_normalize_steps_avx512((const int8_t *)j->g + at, (const int8_t *)j->x + at, &factors, at, m, j->target,
+                                       (int8_t *)j->out + at, &tally->counts);
             continue;
         }
         if (j->quick) {

@@ -65,40 +65,52 @@ QNN_AVX512_INLINE void last_step(const int8_t *g, const int8_t *x, const float *
     memcpy(out, results, (size_t)rest);
 }
 
-QNN_AVX512_INLINE void part(const int8_t *g, const int8_t *x, const float *a, const float *b, const float *c,
-                            int64_t index, int64_t m, const qnn_target *t, const int stochastic, int8_t *out,
-                            qnn_counts *counts)
+QNN_AVX512_INLINE void steps(const int8_t *g, const int8_t *x, const qnn_factors *f, int64_t index, int64_t n,
+                             const qnn_target *t, const int stochastic, int8_t *out, qnn_counts *counts)
 {
     const qnn_real512 k = qnn_make_real512(t);
-    qnn_counts512 n = {0, 0, 0, 0};
-    uint16_t scratch[QNN_MOST_PART512];
+    qnn_counts512 c = {0, 0, 0, 0};
+    uint16_t scratch[QNN_MOST_PERIOD512];
     const uint16_t *noise = scratch;
-    int64_t i = 0;
-    if (stochastic)
-        noise = qnn_noise_at(t, index, m, qnn_noise_words_avx512, scratch);
-    for (; i + STEP <= m; i += STEP)
-        one_step(g ? g + i : 0, x + i, a + i, b + i, g ? c + i : 0, noise + i, stochastic, out + i, &k, &n);
-    if (i < m)
-        last_step(g ? g + i : 0, x + i, a + i, b + i, g ? c + i : 0, noise + i, m - i, stochastic, out + i, &k, &n);
-    qnn_flush512(&n, (m + STEP - 1) / STEP * STEP, counts);
+    int64_t padding = 0;
+    for (int64_t at = 0, m; at < n; at += m) {
+        int64_t i = 0;
+        m = n - at < f->period ? n - at : f->period;
+        if (stochastic)
+            noise = qnn_noise_at(t, index + at, m, qnn_noise_words_avx512, scratch);
+        for (; i + STEP <= m; i += STEP) {
+            if (g)
+                qnn_fetch_ahead512(g + at + i, 1);
+            qnn_fetch_ahead512(x + at + i, 1);
+            qnn_fetch_target512(out + at + i);
+            one_step(g ? g + at + i : 0, x + at + i, f->a + i, f->b + i, g ? f->c + i : 0, noise + i, stochastic,
+                     out + at + i, &k, &c);
+        }
+        if (i < m) {
+            last_step(g ? g + at + i : 0, x + at + i, f->a + i, f->b + i, g ? f->c + i : 0, noise + i, m - i, stochastic,
+                      out + at + i, &k, &c);
+            padding += i + STEP - m;
+        }
+    }
+    qnn_flush512(&c, n + padding, counts);
 }
 
-QNN_AVX512 static void part_down(const int8_t *g, const int8_t *x, const float *a, const float *b, const float *c,
-                                 int64_t index, int64_t m, const qnn_target *t, int8_t *out, qnn_counts *counts)
+QNN_AVX512 static void steps_down(const int8_t *g, const int8_t *x, const qnn_factors *f, int64_t index, int64_t n,
+                                  const qnn_target *t, int8_t *out, qnn_counts *counts)
 {
     if (g)
-        part(g, x, a, b, c, index, m, t, 0, out, counts);
+        steps(g, x, f, index, n, t, 0, out, counts);
     else
-        part(0, x, a, b, 0, index, m, t, 0, out, counts);
+        steps(0, x, f, index, n, t, 0, out, counts);
 }
 
-QNN_AVX512 static void part_stochastic(const int8_t *g, const int8_t *x, const float *a, const float *b, const float *c,
-                                       int64_t index, int64_t m, const qnn_target *t, int8_t *out, qnn_counts *counts)
+QNN_AVX512 static void steps_stochastic(const int8_t *g, const int8_t *x, const qnn_factors *f, int64_t index, int64_t n,
+                                        const qnn_target *t, int8_t *out, qnn_counts *counts)
 {
     if (g)
-        part(g, x, a, b, c, index, m, t, 1, out, counts);
+        steps(g, x, f, index, n, t, 1, out, counts);
     else
-        part(0, x, a, b, 0, index, m, t, 1, out, counts);
+        steps(0, x, f, index, n, t, 1, out, counts);
 }
 
 int qnn_normalize_has_avx512(const qnn_target *t)
@@ -106,10 +118,10 @@ int qnn_normalize_has_avx512(const qnn_target *t)
     return qnn_has_real512(t);
 }
 
-void qnn_normalize_part_avx512(const int8_t *g, const int8_t *x, const float *a, const float *b, const float *c,
-                               int64_t index, int64_t m, const qnn_target *t, int8_t *out, qnn_counts *counts)
+void qnn_normalize_steps_avx512(const int8_t *g, const int8_t *x, const qnn_factors *f, int64_t index, int64_t n,
+                                const qnn_target *t, int8_t *out, qnn_counts *counts)
 {
-    (t->rounding == QNN_NEAREST_DOWN ? part_down : part_stochastic)(g, x, a, b, c, index, m, t, out, counts);
+    (t->rounding == QNN_NEAREST_DOWN ? steps_down : steps_stochastic)(g, x, f, index, n, t, out, counts);
 }
 
 #else /* not offered */
@@ -120,10 +132,10 @@ int qnn_normalize_has_avx512(const qnn_target *t)
     return 0;
 }
 
-void qnn_normalize_part_avx512(const int8_t *g, const int8_t *x, const float *a, const float *b, const float *c,
-                               int64_t index, int64_t m, const qnn_target *t, int8_t *out, qnn_counts *counts)
+void qnn_normalize_steps_avx512(const int8_t *g, const int8_t *x, const qnn_factors *f, int64_t index, int64_t n,
+                                const qnn_target *t, int8_t *out, qnn_counts *counts)
 {
-    (void)g, (void)x, (void)a, (void)b, (void)c, (void)index, (void)m, (void)t, (void)out, (void)counts;
+    (void)g, (void)x, (void)f, (void)index, (void)n, (void)t, (void)out, (void)counts;
 }
 
 #endif

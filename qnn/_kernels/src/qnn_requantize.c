@@ -16,7 +16,7 @@ typedef struct {
     qnn_block_fn *block; /* of rectified results: what makes them */
 } job;
 
-_Static_assert((int)QNN_PART <= (int)QNN_MOST_PART512, "a part must fit the noise of the quick way");
+_Static_assert((int)QNN_PART <= (int)QNN_MOST_PERIOD512, "a part must fit the noise of the quick way");
 
 /* Requantises the part of the tensor that starts at flat position `at`: whole rows or a piece of one (see
    qnn_next_part). */
@@ -116,15 +116,18 @@ static int64_t largest_sum(const int32_t *gamma, const int64_t *bias, int64_t co
     return most;
 }
 
-/* The channels' factors and small biases (or zeros) of m elements from flat position `at` on. */
-#define REPEAT(name, type)                                                                \
-    static void name(const job *j, int64_t at, int64_t m, type *gamma, type *bias)        \
-    {                                                                                     \
-        for (int64_t i = 0, column = at % j->cols; i < m; i++) {                          \
-            gamma[i] = (type)j->gamma[column];                                            \
-            bias[i] = j->small_bias ? (type)j->small_bias[column] : 0;                    \
-            column = column + 1 == j->cols ? 0 : column + 1;                              \
-        }                                                                                 \
+/* The channels' factors and small biases (or zeros) of m elements from flat position `at` on: whole rows, or a part of
+   one. */
+#define REPEAT(name, type)                                                         \
+    static void name(const job *j, int64_t at, int64_t m, type *gamma, type *bias) \
+    {                                                                              \
+        const int64_t column = at % j->cols, n = j->cols < m ? j->cols : m;        \
+        for (int64_t i = 0; i < n; i++) {                                          \
+            gamma[i] = (type)j->gamma[column + i];                                 \
+            bias[i] = j->small_bias ? (type)j->small_bias[column + i] : 0;         \
+        }                                                                          \
+        qnn_repeat(gamma, sizeof *gamma, n, m);                                    \
+        qnn_repeat(bias, sizeof *bias, n, m);                                      \
     }
 
 REPEAT(repeat_s32, int32_t)
@@ -135,11 +138,11 @@ static void scale_block_in_lanes(const void *context, int64_t begin, int64_t end
     const job *j = context;
     int16_t gamma[QNN_PART], bias[QNN_PART];
     for (int64_t at = begin * j->cols, m; at < end * j->cols; at += m) {
-        m = qnn_next_part(at, end * j->cols, j->cols);
-        if (at == begin * j->cols || j->cols > QNN_PART)
-            repeat_s16(j, at, m, gamma, bias);
-        qnn_scale_part_avx512((const int8_t *)j->x + at, gamma, bias, at, m, j->target, (int8_t *)j->out + at,
-                              &tally->counts);
+        const int64_t period = qnn_next_part(at, end * j->cols, j->cols);
+        m = qnn_run_of_pattern(at, end * j->cols, j->cols, period);
+        repeat_s16(j, at, period, gamma, bias);
+        qnn_scale_steps_avx512((const int8_t *)j->x + at, gamma, bias, period, at, m, j->target, (int8_t *)j->out + at,
+                               &tally->counts);
     }
 }
 
@@ -222,15 +225,16 @@ static void add_block(const void *context, int64_t begin, int64_t end, qnn_tally
     const job *j = context;
     int32_t narrow[QNN_PART];
     int64_t wide[QNN_PART];
+    if (j->in_lanes) {
+        const int8_t *x = (const int8_t *)j->terms[0].data + begin, *y = (const int8_t *)j->terms[1].data + begin;
+        qnn_add_steps_avx512(x, j->terms[0].shift, y, j->terms[1].shift, begin, end - begin, j->target,
+                             (int8_t *)j->out + begin, &tally->counts);
+        return;
+    }
     for (int64_t at = begin, m; at < end; at += m) {
         m = end - at < QNN_PART ? end - at : QNN_PART;
         if (is_two_of_bytes(j)) {
             const int8_t *x = (const int8_t *)j->terms[0].data + at, *y = (const int8_t *)j->terms[1].data + at;
-            if (j->in_lanes) {
-                qnn_add_part_avx512(x, j->terms[0].shift, y, j->terms[1].shift, at, m, j->target, (int8_t *)j->out + at,
-                                    &tally->counts);
-                continue;
-            }
             (j->avx2 ? add_two_avx2 : add_two_c)(x, j->terms[0].shift, y, j->terms[1].shift, m, narrow);
             emit(j, narrow, 0, at, m, tally);
             continue;
