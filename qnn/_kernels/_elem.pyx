@@ -41,6 +41,7 @@ cdef extern from "qnn_cpu.h" nogil:
 cdef extern from "qnn_elem.h" nogil:
     ctypedef struct qnn_how:
         int avx2, avx512, threads
+        const void *ahead
     ctypedef struct qnn_term:
         const void *data
         int bytes
@@ -192,6 +193,7 @@ cdef inline qnn_how _how(int path) noexcept nogil:
     how.avx2 = path
     how.avx512 = path >= 2
     how.threads = _threads
+    how.ahead = NULL
     return how
 
 

@@ -18,6 +18,39 @@ typedef struct {
     int64_t stride; /* of the sums, in bytes */
 } place;
 
+/* Fetches what the caller reads next, so many lines with every step. */
+typedef struct {
+    const char *at[2], *end[2];
+    int64_t lines;
+} fetching;
+
+static fetching make_fetching(const qnn_s8_block *b)
+{
+    fetching f = {{0}, {0}, 0};
+    int64_t steps = 0, lines = 0;
+    for (int64_t s = 0; s < b->segments; s++)
+        steps += b->segment[s].quads / QNN_S8_TILE;
+    steps *= (b->tiles * b->panels + 3) / 4; /* four products in each */
+    for (int i = 0; i < 2; i++) {
+        f.at[i] = (const char *)b->ahead[i].first;
+        f.end[i] = f.at[i] + b->ahead[i].bytes;
+        lines += b->ahead[i].bytes / 64 + 1;
+    }
+    f.lines = steps > 0 ? (lines + steps - 1) / steps : 0;
+    return f;
+}
+
+QNN_AMX_INLINE void fetch(fetching *f)
+{
+    for (int64_t n = 0; n < f->lines; n++) {
+        const int i = f->at[0] >= f->end[0];
+        if (f->at[i] >= f->end[i])
+            return;
+        __builtin_prefetch(f->at[i], 0, 2); /* to the second cache: the first one is in use */
+        f->at[i] += 64;
+    }
+}
+
 QNN_AMX_INLINE place place_of(const int tiles, const int panels, const qnn_s8_block *b, int64_t t, int64_t p)
 {
     place at;
@@ -43,7 +76,7 @@ QNN_AMX_INLINE place place_of(const int tiles, const int panels, const qnn_s8_bl
     QNN_TILE_STORE(n, to, at.stride)
 
 /* One or two tiles by two panels. ahead: meanwhile the two tiles that follow are fetched. */
-QNN_AMX_INLINE void by_two(const int tiles, const int ahead, const qnn_s8_block *b, int64_t t, int64_t p)
+QNN_AMX_INLINE void by_two(const int tiles, const int ahead, const qnn_s8_block *b, int64_t t, int64_t p, fetching *f)
 {
     place at = place_of(tiles, 2, b, t, p);
     int32_t *lower = at.sums + QNN_S8_TILE * b->sums_stride;
@@ -62,6 +95,7 @@ QNN_AMX_INLINE void by_two(const int tiles, const int ahead, const qnn_s8_block 
                     __builtin_prefetch(next + r * b->row_stride);
                 next += QNN_S8_STEP;
             }
+            fetch(f);
             QNN_TILE_STREAM(6, at.panel[0], QNN_S8_STEP);
             QNN_TILE_LOAD(4, row0, b->row_stride);
             QNN_TILE_DOT(0, 4, 6);
@@ -81,7 +115,7 @@ QNN_AMX_INLINE void by_two(const int tiles, const int ahead, const qnn_s8_block 
 }
 
 /* One to four tiles by one panel. */
-QNN_AMX_INLINE void by_one(const int tiles, const qnn_s8_block *b, int64_t t, int64_t p)
+QNN_AMX_INLINE void by_one(const int tiles, const qnn_s8_block *b, int64_t t, int64_t p, fetching *f)
 {
     place at = place_of(tiles, 1, b, t, p);
     int64_t down = QNN_S8_TILE * b->sums_stride;
@@ -93,6 +127,7 @@ QNN_AMX_INLINE void by_one(const int tiles, const qnn_s8_block *b, int64_t t, in
         int64_t offset = b->segment[s].offset;
         const int8_t *end = at.panel[0] + b->segment[s].quads * QNN_S8_STEP;
         for (; at.panel[0] < end; at.panel[0] += 1024, offset += QNN_S8_STEP) {
+            fetch(f);
             QNN_TILE_STREAM(6, at.panel[0], QNN_S8_STEP);
             QNN_TILE_LOAD(4, at.row[0] + offset, b->row_stride);
             QNN_TILE_DOT(0, 4, 6);
@@ -116,34 +151,35 @@ QNN_AMX_INLINE void by_one(const int tiles, const qnn_s8_block *b, int64_t t, in
     FINISH(3, tiles > 3, at.sums + 3 * down);
 }
 
-QNN_AMX static void last_panel(const qnn_s8_block *b, int64_t p)
+QNN_AMX static void last_panel(const qnn_s8_block *b, int64_t p, fetching *f)
 {
     int64_t t = 0;
     /* Five tiles are three and two, not four and a lonely one. */
     for (; b->tiles - t > 5 || b->tiles - t == 4; t += 4)
-        by_one(4, b, t, p);
+        by_one(4, b, t, p, f);
     for (; b->tiles - t > 2; t += 3)
-        by_one(3, b, t, p);
+        by_one(3, b, t, p, f);
     if (b->tiles - t == 2)
-        by_one(2, b, t, p);
+        by_one(2, b, t, p, f);
     else if (b->tiles - t == 1)
-        by_one(1, b, t, p);
+        by_one(1, b, t, p, f);
 }
 
 QNN_AMX static void multiply_amx(const qnn_s8_block *b)
 {
     int64_t pairs = b->panels / 2 * 2;
+    fetching f = make_fetching(b);
     QNN_TILE_FENCE();
     for (int64_t t = 0; t < b->tiles; t += 2)
         for (int64_t p = 0; p < pairs; p += 2)
             if (t + 1 == b->tiles)
-                by_two(1, 0, b, t, p);
+                by_two(1, 0, b, t, p, &f);
             else if (b->fetch_ahead && p == 0 && t + 3 < b->tiles)
-                by_two(2, 1, b, t, p);
+                by_two(2, 1, b, t, p, &f);
             else
-                by_two(2, 0, b, t, p);
+                by_two(2, 0, b, t, p, &f);
     if (pairs < b->panels)
-        last_panel(b, pairs);
+        last_panel(b, pairs, &f);
     QNN_TILE_FENCE();
 }
 

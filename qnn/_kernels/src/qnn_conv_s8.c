@@ -135,13 +135,24 @@ static void emit_block(const job *j, const int32_t *dense, int64_t row, int64_t 
                  step * columns, 0, plan->out_channels, counts);
 }
 
-static void multiply(const job *j, const qnn_s8_phase *phase, const qnn_s8_tile *tiles, int64_t count, int32_t *sums)
+/* The input rows that the next block reads first, as many as it has outputs for: behind those of this block. */
+static qnn_s8_ahead next_input(const job *j, const part *last, int64_t high, int64_t rows)
+{
+    const qnn_s8_plan *plan = j->plan;
+    int64_t row = last->image * plan->in_h + qnn_min(plan->in_h, qnn_max(0, last->lowest_row + high));
+    int64_t row_bytes = plan->in_w * plan->in_channels, end = j->images * plan->in_h;
+    int64_t count = rows * plan->y.in_step / plan->y.out_step;
+    return (qnn_s8_ahead){j->input + row * row_bytes, qnn_min(count, end - row) * row_bytes};
+}
+
+static void multiply(const job *j, const qnn_s8_phase *phase, const qnn_s8_tile *tiles, int64_t count,
+                     qnn_s8_ahead ahead, int32_t *sums)
 {
     const qnn_s8_plan *plan = j->plan;
     qnn_s8_block block = {.tile = tiles, .tiles = count, .row_stride = plan->x.in_step * plan->in_channels,
                           .segment = phase->segment, .segments = phase->segments, .panel = phase->packed,
                           .panels = plan->panels, .panel_stride = phase->quads * QNN_S8_STEP, .start = phase->starts,
-                          .sums = sums, .sums_stride = j->sums_stride};
+                          .sums = sums, .sums_stride = j->sums_stride, .ahead = {ahead}};
     plan->isa->s8->multiply(&block);
 }
 
@@ -162,6 +173,7 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     for (int64_t p = 0; p < plan->phases; p++) {
         int8_t *buffer = (int8_t *)scratch;
         int64_t count = 0, parts = 0;
+        qnn_s8_ahead ahead = {0};
         for (int64_t row = row0; row < row1; parts++) {
             part at = {row / plan->out_h, row % plan->out_h, 0, 0, row - row0, buffer};
             at.end = qnn_min(plan->out_h, at.first + row1 - row);
@@ -170,10 +182,12 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
                 fill_buffer(j, &at, high, lowest_column);
             count = add_tiles(j, &plan->phase[p], &at, x0, x1, tiles, count, &pieces[parts]);
             buffer += high * plan->buffer_width * plan->in_channels;
+            if (p == 0 && plan->column_blocks == 1)
+                ahead = next_input(j, &at, high, row1 - row0);
             row += at.end - at.first;
         }
         if (count)
-            multiply(j, &plan->phase[p], tiles, count, sums);
+            multiply(j, &plan->phase[p], tiles, count, ahead, sums);
         for (int64_t i = 0; i < parts; i++)
             if (direct)
                 emit_piece(j, &pieces[i], sums, row0, x0, &j->counts[worker]);

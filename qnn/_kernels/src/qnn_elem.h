@@ -10,10 +10,18 @@
 
 #include "qnn_epilogue.h"
 
+/* What the caller of a kernel touches after it, arrays of bytes as long as the kernel's: a hint to fetch it meanwhile. */
+typedef struct {
+    const char *read[4];
+    int count;
+    char *written;
+} qnn_ahead;
+
 typedef struct {
     int avx2;    /* the processor has AVX2 and it is wanted */
     int avx512;  /* and so are the parts of AVX-512 that go with VNNI, for products of bits VPOPCNTDQ; only with avx2 */
     int threads; /* at most so many */
+    const qnn_ahead *ahead; /* or NULL; qnn_scale_tensor looks at it */
 } qnn_how;
 
 /* --- qnn_requantize.c --- */
@@ -49,7 +57,7 @@ enum { QNN_MOST_PERIOD512 = 1024 }; /* elements after which factors repeat */
 int qnn_fits_lanes512(const qnn_target *t, int64_t most);
 /* x * factor + bias, each of `period` elements that repeat */
 void qnn_scale_steps_avx512(const int8_t *x, const int16_t *factor, const int16_t *bias, int64_t period, int64_t index,
-                            int64_t n, const qnn_target *t, int8_t *out, qnn_counts *counts);
+                            int64_t n, const qnn_target *t, const qnn_ahead *ahead, int8_t *out, qnn_counts *counts);
 /* x * 2^shift_x + y * 2^shift_y */
 void qnn_add_steps_avx512(const int8_t *x, int shift_x, const int8_t *y, int shift_y, int64_t index, int64_t n,
                           const qnn_target *t, int8_t *out, qnn_counts *counts);

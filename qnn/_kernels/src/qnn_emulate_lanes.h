@@ -44,7 +44,7 @@ typedef uint16_t __mmask16;
 typedef uint32_t __mmask32;
 typedef uint64_t __mmask64;
 
-enum { _MM_HINT_T0 = 3, _CMP_EQ_OQ = 0, _CMP_NEQ_UQ = 4 };
+enum { _MM_HINT_T0 = 3, _MM_HINT_T1 = 2, _CMP_EQ_OQ = 0, _CMP_NEQ_UQ = 4 };
 enum { _MM_FROUND_TO_NEG_INF = 1, _MM_FROUND_TO_POS_INF = 2, _MM_FROUND_NO_EXC = 8 };
 enum { _MM_PERM_CCAA = 0xA0, _MM_PERM_DDBB = 0xF5 }; /* two bits a lane, the first lane's lowest; A is 0 */
 

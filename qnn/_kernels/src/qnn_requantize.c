@@ -12,6 +12,7 @@ typedef struct {
     const qnn_target *target;
     int avx2, avx512;
     int in_lanes; /* of int16: qnn_scale_avx512.c */
+    const qnn_ahead *ahead;
     char *out;
     qnn_block_fn *block; /* of rectified results: what makes them */
 } job;
@@ -141,8 +142,8 @@ static void scale_block_in_lanes(const void *context, int64_t begin, int64_t end
         const int64_t period = qnn_next_part(at, end * j->cols, j->cols);
         m = qnn_run_of_pattern(at, end * j->cols, j->cols, period);
         repeat_s16(j, at, period, gamma, bias);
-        qnn_scale_steps_avx512((const int8_t *)j->x + at, gamma, bias, period, at, m, j->target, (int8_t *)j->out + at,
-                               &tally->counts);
+        qnn_scale_steps_avx512((const int8_t *)j->x + at, gamma, bias, period, at, m, j->target, j->ahead,
+                               (int8_t *)j->out + at, &tally->counts);
     }
 }
 
@@ -172,6 +173,7 @@ void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const in
              .target = t,
              .avx2 = how.avx2,
              .avx512 = how.avx512,
+             .ahead = how.ahead,
              .out = out};
     if (rows < 1 || cols < 1)
         return;

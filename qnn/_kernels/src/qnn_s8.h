@@ -45,6 +45,12 @@ typedef struct {
     int64_t offset, quads;
 } qnn_s8_segment;
 
+/* Memory that the caller reads after a multiplication: a hint to fetch it meanwhile. */
+typedef struct {
+    const int8_t *first;
+    int64_t bytes;
+} qnn_s8_ahead;
+
 /* sums[16 * t + r][16 * p + j] = or += the product of row r of tile t and column j of panel p. */
 typedef struct {
     const qnn_s8_tile *tile;
@@ -58,6 +64,7 @@ typedef struct {
     int64_t sums_stride;
     int accumulate;
     int fetch_ahead; /* the rows come from further than the nearest caches, each tile after the one before */
+    qnn_s8_ahead ahead[2];
 } qnn_s8_block;
 
 struct qnn_s8 {

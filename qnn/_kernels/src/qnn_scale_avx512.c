@@ -20,6 +20,7 @@ typedef struct {
     const int8_t *x, *y;
     const int16_t *factor, *bias;
     __m512i shift_x, shift_y;
+    const qnn_ahead *ahead; /* or NULL */
 } terms;
 
 QNN_AVX512_INLINE constants make_constants(const qnn_plan *p)
@@ -71,7 +72,7 @@ QNN_AVX512_INLINE void last_step(const terms *of, const int two, int64_t at, int
     int8_t x[STEP] = {0}, y[STEP] = {0}, results[STEP];
     int16_t factor[STEP] = {0}, bias[STEP] = {0};
     uint16_t words[STEP] = {0};
-    terms padded = {x, y, factor, bias, of->shift_x, of->shift_y};
+    terms padded = {x, y, factor, bias, of->shift_x, of->shift_y, 0};
     memcpy(x, of->x + at, (size_t)rest);
     if (stochastic)
         memcpy(words, noise + i, (size_t)rest * sizeof *words);
@@ -83,6 +84,21 @@ QNN_AVX512_INLINE void last_step(const terms *of, const int two, int64_t at, int
     }
     step(&padded, two, 0, 0, words, stochastic, k, c, results);
     memcpy(out + at, results, (size_t)rest);
+}
+
+/* What comes after elements at .. at+63: further ones, or what the caller says. */
+QNN_AVX512_INLINE void fetch(const terms *of, const int two, int64_t index, int64_t at, const int8_t *out)
+{
+    if (of->ahead) {
+        for (int i = 0; i < of->ahead->count; i++)
+            _mm_prefetch((const char *)((uintptr_t)of->ahead->read[i] + (uintptr_t)(index + at)), _MM_HINT_T1);
+        __builtin_prefetch((const char *)((uintptr_t)of->ahead->written + (uintptr_t)(index + at)), 1);
+        return;
+    }
+    qnn_fetch_ahead512(of->x + at, 1);
+    if (two)
+        qnn_fetch_ahead512(of->y + at, 1);
+    qnn_fetch_target512(out + at);
 }
 
 QNN_AVX512_INLINE void steps(const terms *of, const int two, int64_t period, int64_t index, int64_t n,
@@ -99,10 +115,7 @@ QNN_AVX512_INLINE void steps(const terms *of, const int two, int64_t period, int
         if (stochastic)
             noise = qnn_noise_at(p->target, index + from, m, qnn_noise_words_avx512, scratch);
         for (; i + STEP <= m; i += STEP) {
-            qnn_fetch_ahead512(of->x + from + i, 1);
-            if (two)
-                qnn_fetch_ahead512(of->y + from + i, 1);
-            qnn_fetch_target512(out + from + i);
+            fetch(of, two, index, from + i, out);
             step(of, two, from + i, i, noise, stochastic, &k, &c, out + from + i);
         }
         if (i < m) {
@@ -120,10 +133,11 @@ int qnn_fits_lanes512(const qnn_target *t, int64_t most)
 }
 
 QNN_AVX512 void qnn_scale_steps_avx512(const int8_t *x, const int16_t *factor, const int16_t *bias, int64_t period,
-                                       int64_t index, int64_t n, const qnn_target *t, int8_t *out, qnn_counts *counts)
+                                       int64_t index, int64_t n, const qnn_target *t, const qnn_ahead *ahead,
+                                       int8_t *out, qnn_counts *counts)
 {
     const qnn_plan p = qnn_make_plan(t);
-    const terms of = {x, 0, factor, bias, _mm512_setzero_si512(), _mm512_setzero_si512()};
+    const terms of = {x, 0, factor, bias, _mm512_setzero_si512(), _mm512_setzero_si512(), ahead};
     if (p.rounding == QNN_STOCHASTIC)
         steps(&of, 0, period, index, n, 1, &p, out, counts);
     else
@@ -134,7 +148,7 @@ QNN_AVX512 void qnn_add_steps_avx512(const int8_t *x, int shift_x, const int8_t 
                                      int64_t n, const qnn_target *t, int8_t *out, qnn_counts *counts)
 {
     const qnn_plan p = qnn_make_plan(t);
-    const terms of = {x, y, 0, 0, _mm512_set1_epi16((short)shift_x), _mm512_set1_epi16((short)shift_y)};
+    const terms of = {x, y, 0, 0, _mm512_set1_epi16((short)shift_x), _mm512_set1_epi16((short)shift_y), 0};
     if (p.rounding == QNN_STOCHASTIC)
         steps(&of, 1, QNN_MOST_PERIOD512, index, n, 1, &p, out, counts);
     else
@@ -150,9 +164,9 @@ int qnn_fits_lanes512(const qnn_target *t, int64_t most)
 }
 
 void qnn_scale_steps_avx512(const int8_t *x, const int16_t *factor, const int16_t *bias, int64_t period, int64_t index,
-                            int64_t n, const qnn_target *t, int8_t *out, qnn_counts *counts)
+                            int64_t n, const qnn_target *t, const qnn_ahead *ahead, int8_t *out, qnn_counts *counts)
 {
-    (void)x, (void)factor, (void)bias, (void)period, (void)index, (void)n, (void)t, (void)out, (void)counts;
+    (void)x, (void)factor, (void)bias, (void)period, (void)index, (void)n, (void)t, (void)ahead, (void)out, (void)counts;
 }
 
 void qnn_add_steps_avx512(const int8_t *x, int shift_x, const int8_t *y, int shift_y, int64_t index, int64_t n,

@@ -28,6 +28,21 @@ static qnn_target part_of(const qnn_target *whole, int64_t at)
     return t;
 }
 
+/* The block after the one at `at`, where its arrays are of bytes: fetched while this one is scaled, which keeps the
+   processor busy but not the memory. */
+static qnn_ahead next_block(const job *j, int64_t at)
+{
+    const struct {
+        const void *data;
+        int bytes;
+    } arrays[] = {{j->g, j->g_bytes}, {j->y, j->y_bytes}, {j->x, j->x_bytes}, {j->z, j->z_bytes}};
+    qnn_ahead ahead = {{0}, 0, j->out + at};
+    for (int i = 0; i < 4; i++)
+        if (arrays[i].data && arrays[i].bytes == 1)
+            ahead.read[ahead.count++] = (const char *)arrays[i].data + at;
+    return ahead;
+}
+
 static const void *moved(const void *from, int64_t elements, int bytes) { return (const char *)from + elements * bytes; }
 
 /* Adds a block's sums to totals[0 .. cols-1] and its dots to the next cols; returns 1 when there was no memory. */
@@ -56,7 +71,10 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
         g = out;
     }
     tally->bad += add_sums(j, g, j->g_bytes, moved(j->x, at, j->x_bytes), j->x_bytes, rows, totals, scratch);
-    qnn_scale_tensor(g, j->g_bytes, j->gamma, 0, rows, j->cols, &t, 0, j->how, out, &tally->counts);
+    const qnn_ahead ahead = next_block(j, at + rows * j->cols);
+    qnn_how how = j->how;
+    how.ahead = &ahead;
+    qnn_scale_tensor(g, j->g_bytes, j->gamma, 0, rows, j->cols, &t, 0, how, out, &tally->counts);
     if (j->z)
         tally->bad += add_sums(j, out, qnn_target_bytes(&t), moved(j->z, at, j->z_bytes), j->z_bytes, rows,
                                totals + 2 * j->cols, scratch);

@@ -76,6 +76,14 @@ static void list_tiles(const job *j, const memory *m)
     }
 }
 
+/* Of an array [images][height][row_bytes]: what the block after one that ends with this image's `row` begins with. */
+static qnn_s8_ahead next_rows(const int8_t *array, int64_t images, int64_t height, int64_t row_bytes, int64_t image,
+                              int64_t row, int64_t rows)
+{
+    int64_t from = image * height + qnn_min(row, height);
+    return (qnn_s8_ahead){array + from * row_bytes, qnn_min(rows, images * height - from) * row_bytes};
+}
+
 static void do_block(void *context, int64_t begin, int64_t end, int worker)
 {
     const job *j = context;
@@ -97,6 +105,9 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
                           .segment = m.segments, .segments = runs, .panel = m.panels, .panels = j->panels,
                           .panel_stride = length * QNN_PANEL, .start = m.starts, .sums = m.sums,
                           .sums_stride = j->sums_stride, .accumulate = 1};
+    const int64_t last = image + images - 1, y = first + rows, count = images * rows;
+    block.ahead[0] = next_rows(j->g, s->images, s->oh, s->ow * s->filters, last, y, count);
+    block.ahead[1] = next_rows(j->x, s->images, s->h, s->w * s->channels, last, y * s->stride_y, count * s->stride_y);
     s8->begin();
     s8->multiply(&block);
     s8->end();
