@@ -18,10 +18,10 @@ typedef struct {
     int64_t stride; /* of the sums, in bytes */
 } place;
 
-/* Fetches what the caller reads next, so many lines with every step. */
+/* What is left of that which the caller reads next, and how much of it to fetch with every step. */
 typedef struct {
     const char *at[2], *end[2];
-    int64_t lines;
+    int64_t bytes;
 } fetching;
 
 static fetching make_fetching(const qnn_s8_block *b)
@@ -34,21 +34,19 @@ static fetching make_fetching(const qnn_s8_block *b)
     for (int i = 0; i < 2; i++) {
         f.at[i] = (const char *)b->ahead[i].first;
         f.end[i] = f.at[i] + b->ahead[i].bytes;
-        lines += b->ahead[i].bytes / 64 + 1;
+        lines += (b->ahead[i].bytes + 63) / 64;
     }
-    f.lines = steps > 0 ? (lines + steps - 1) / steps : 0;
+    f.bytes = steps > 0 ? (lines + steps - 1) / steps * 64 : 0;
     return f;
 }
 
 QNN_AMX_INLINE void fetch(fetching *f)
 {
-    for (int64_t n = 0; n < f->lines; n++) {
-        const int i = f->at[0] >= f->end[0];
-        if (f->at[i] >= f->end[i])
-            return;
-        __builtin_prefetch(f->at[i], 0, 2); /* to the second cache: the first one is in use */
-        f->at[i] += 64;
-    }
+    const int i = f->at[0] == f->end[0];
+    const char *at = f->at[i], *end = f->end[i] - at > f->bytes ? at + f->bytes : f->end[i];
+    f->at[i] = end;
+    for (; at < end; at += 64)
+        __builtin_prefetch(at, 0, 2); /* to the second cache: the first one is in use */
 }
 
 QNN_AMX_INLINE place place_of(const int tiles, const int panels, const qnn_s8_block *b, int64_t t, int64_t p)
