@@ -371,6 +371,31 @@ def test_normalize_grad(path: str, data: st.DataObject, rows: int, c: int, expon
     same(run(path, "normalize_grad", g, x, *coefficients, target, threads=threads), wanted)
 
 
+@pytest.mark.clause("BN-5", "BN-7", "BN-8", "REQ-7")
+@compiled
+@pytest.mark.parametrize("bits", [3, 8])
+@pytest.mark.parametrize(
+    "noise", [None, Noise(start=2**35 - 1000), Noise(start=2**36 - 700, bits=7), Noise("lfsr16", 3)]
+)
+@pytest.mark.parametrize(("rows", "c"), [(90, 70), (25, 48), (700, 3), (1, 1100), (3, 2500), (17, 1024)])
+def test_factors_repeat_within_long_runs(path: str, rows: int, c: int, noise: Noise | None, bits: int) -> None:
+    """Vectors take several repetitions of the channels' factors at a time, and each of them may end within a vector."""
+    rng = np.random.default_rng(rows)
+    x, y = (rng.integers(-128, 128, (rows, c)).astype(np.int8) for _ in range(2))
+    gamma, mean = rng.integers(-100, 101, c).astype(np.int8), rng.normal(0, 9, c).astype(np.float32)
+    bias, k = rng.integers(-2000, 2000, c), rng.uniform(0.1, 0.9, c).astype(np.float32)
+    rounding = Rounding.NEAREST_DOWN if noise is None else Rounding.STOCHASTIC
+    low, high = (Target(exponent + 8 - bits, bits, rounding, noise) for exponent in (0, 6))
+    cases: list[tuple[Any, ...]] = [
+        ("scale", x, gamma, bias, 0, high),
+        ("add_requantize", [(x, 0), (y, 3)], Target(4 + 8 - bits, bits, rounding, noise)),
+        ("normalize", x, mean, k, low),
+        ("normalize_grad", y, x, k, -k / 3, mean, low),
+    ]
+    for operation, *args in cases:
+        same(run(path, operation, *args), run("reference", operation, *args))
+
+
 @pytest.mark.clause("BN-5", "BN-7", "FLT-1")
 @compiled
 @given(data=st.data(), rows=st.integers(1, 40), c=channels, bits=st.sampled_from([8, 16]))

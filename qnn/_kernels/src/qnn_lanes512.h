@@ -154,12 +154,13 @@ QNN_AVX512_INLINE void qnn_steps512(const void *x, int64_t index, int64_t n, con
     const char *from = x;
     uint16_t scratch[QNN_CHUNK512];
     const uint16_t *noise = scratch;
+    qnn_philox_common common = {.made = 0};
     const int64_t chunk = qnn_chunk512(t);
     for (int64_t at = 0, m; at < n; at += m) {
         int64_t i = 0;
         m = n - at < chunk ? n - at : chunk;
         if (stochastic)
-            noise = qnn_noise_at(t, index + at, m, qnn_noise_words_avx512, scratch);
+            noise = qnn_more_noise_at(t, &common, index + at, m, scratch);
         for (; i + QNN_STEP512 <= m; i += QNN_STEP512) {
             qnn_fetch_ahead512(from + 4 * (at + i), 4);
             qnn_fetch_target512(out + at + i);

@@ -25,10 +25,20 @@ void qnn_noise_words_avx512(const qnn_target *t, int64_t index, int64_t n, uint1
 
 typedef void qnn_noise_words_fn(const qnn_target *t, int64_t index, int64_t n, uint16_t *out);
 
-/* The same words where they lie already, in a caller's array or the table of the register's states; else made in
-   `scratch`, which has room for n. */
-static inline const uint16_t *qnn_noise_at(const qnn_target *t, int64_t index, int64_t n, qnn_noise_words_fn *make,
-                                           uint16_t *scratch)
+/* What Philox blocks have in common whose numbers differ only below 2^32: the keys of the ten rounds, and in the first two
+   rounds all that comes of step, stream and the number's upper half. Lower halves count. Who asks for the words of one
+   target again and again keeps one, at first {0}. */
+typedef struct {
+    uint64_t key0[10], key1[10];
+    uint64_t second, fourth; /* c2 after the first round is second ^ what the block gives; c3 after two rounds */
+    uint64_t first2, third2; /* of c0 and c2 after two rounds: likewise */
+    uint32_t block_high;
+    int made;
+} qnn_philox_common;
+void qnn_more_noise_avx512(const qnn_target *t, qnn_philox_common *of, int64_t index, int64_t n, uint16_t *out);
+
+/* The same words where they lie already, in a caller's array or the table of the register's states; or NULL. */
+static inline const uint16_t *qnn_noise_there(const qnn_target *t, int64_t index, int64_t n)
 {
     if (t->noise_kind == QNN_NOISE_ARRAY)
         return t->noise_array + index;
@@ -37,7 +47,27 @@ static inline const uint16_t *qnn_noise_at(const qnn_target *t, int64_t index, i
         if (at + (uint64_t)n <= QNN_LFSR_PERIOD)
             return t->lfsr_table + at;
     }
+    return 0;
+}
+
+/* They, or else words made in `scratch`, which has room for n. */
+static inline const uint16_t *qnn_noise_at(const qnn_target *t, int64_t index, int64_t n, qnn_noise_words_fn *make,
+                                           uint16_t *scratch)
+{
+    const uint16_t *there = qnn_noise_there(t, index, n);
+    if (there)
+        return there;
     make(t, index, n, scratch);
+    return scratch;
+}
+
+static inline const uint16_t *qnn_more_noise_at(const qnn_target *t, qnn_philox_common *of, int64_t index, int64_t n,
+                                                uint16_t *scratch)
+{
+    const uint16_t *there = qnn_noise_there(t, index, n);
+    if (there)
+        return there;
+    qnn_more_noise_avx512(t, of, index, n, scratch);
     return scratch;
 }
 

@@ -18,29 +18,21 @@ typedef struct {
     __m512i c0, c1, c2, c3;
 } lanes;
 
-/* What blocks have in common whose numbers differ only below 2^32: the keys of the ten rounds, and in the first two
- * rounds all that comes of step, stream and the number's upper half. Their lower halves count, here too. */
-typedef struct {
-    uint64_t key0[ROUNDS], key1[ROUNDS];
-    uint64_t second, fourth; /* c2 after the first round is second ^ what lanes give; c3 after two rounds */
-    uint64_t first2, third2; /* of c0 and c2 after two rounds: likewise */
-} common;
-
-static common make_common(uint64_t seed, uint32_t stream, uint32_t step, uint32_t block_high)
+static void make_common(qnn_philox_common *of, const qnn_target *t, uint32_t block_high)
 {
-    common of;
     for (uint64_t r = 0; r < ROUNDS; r++) {
-        of.key0[r] = seed + r * 0x9E3779B9u;
-        of.key1[r] = (seed >> 32) + r * 0xBB67AE85u;
+        of->key0[r] = t->seed + r * 0x9E3779B9u;
+        of->key1[r] = (t->seed >> 32) + r * 0xBB67AE85u;
     }
-    const uint64_t product1 = (uint64_t)step * M1;
-    const uint32_t c0 = (uint32_t)((product1 >> 32) ^ block_high ^ of.key0[0]);
+    const uint64_t product1 = (uint64_t)t->step * M1;
+    const uint32_t c0 = (uint32_t)((product1 >> 32) ^ block_high ^ of->key0[0]);
     const uint64_t product0 = (uint64_t)c0 * M0;
-    of.second = stream ^ of.key1[0];
-    of.first2 = product1 ^ of.key0[1];
-    of.third2 = (product0 >> 32) ^ of.key1[1];
-    of.fourth = product0;
-    return of;
+    of->second = t->stream ^ of->key1[0];
+    of->first2 = product1 ^ of->key0[1];
+    of->third2 = (product0 >> 32) ^ of->key1[1];
+    of->fourth = product0;
+    of->block_high = block_high;
+    of->made = 1;
 }
 
 /* The upper halves of the lanes as lower ones. By a shuffle: a shift would wait for the port that multiplies. */
@@ -51,7 +43,7 @@ QNN_AVX512_INLINE __m512i everywhere(uint64_t v) { return _mm512_set1_epi64((lon
 QNN_AVX512_INLINE __m512i times(__m512i v, uint64_t factor) { return _mm512_mul_epu32(v, everywhere(factor)); }
 
 /* Eight blocks after two rounds. */
-QNN_AVX512_INLINE lanes two_rounds(__m512i blocks, const common *of)
+QNN_AVX512_INLINE lanes two_rounds(__m512i blocks, const qnn_philox_common *of)
 {
     const __m512i product0 = times(blocks, M0);
     const __m512i product1 = times(_mm512_xor_si512(upper(product0), everywhere(of->second)), M1);
@@ -60,7 +52,7 @@ QNN_AVX512_INLINE lanes two_rounds(__m512i blocks, const common *of)
     return v;
 }
 
-QNN_AVX512_INLINE void philox_round(lanes *v, const int round, const common *of)
+QNN_AVX512_INLINE void philox_round(lanes *v, const int round, const qnn_philox_common *of)
 {
     const __m512i product0 = times(v->c0, M0), product1 = times(v->c2, M1);
     v->c0 = _mm512_ternarylogic_epi64(upper(product1), v->c1, everywhere(of->key0[round]), XOR3);
@@ -81,7 +73,7 @@ QNN_AVX512_INLINE void in_order(const lanes *v, __m512i out[2])
 }
 
 /* The outputs of `groups` times eight blocks from `block` on; several groups hide the latency of the products. */
-QNN_AVX512_INLINE void many_blocks(const int groups, uint64_t block, const common *of, __m512i out[][2])
+QNN_AVX512_INLINE void many_blocks(const int groups, uint64_t block, const qnn_philox_common *of, __m512i out[][2])
 {
     const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
     lanes v[GROUPS];
@@ -111,24 +103,23 @@ QNN_AVX512_INLINE void store_words(const __m512i in[2], const int per_block, __m
 
 /* Words start .. start+n-1 of which only the bits of `mask` are kept; per_block is 8 (16-bit words) or 16. The blocks'
  * numbers differ only below 2^32. */
-QNN_AVX512_INLINE void philox(const qnn_target *t, uint64_t start, int64_t n, const int per_block, const uint16_t mask,
-                              uint16_t *out)
+QNN_AVX512_INLINE void philox(const qnn_philox_common *of, uint64_t start, int64_t n, const int per_block,
+                              const uint16_t mask, uint16_t *out)
 {
     const __m512i masks = _mm512_set1_epi16((short)mask);
     uint64_t block = start / (uint64_t)per_block;
     int64_t skip = (int64_t)(start % (uint64_t)per_block), batch = BLOCKS * per_block, i = 0;
-    const common of = make_common(t->seed, t->stream, t->step, (uint32_t)(block >> 32));
     uint16_t words[128];
     __m512i raw[GROUPS][2];
     while (i < n) {
         for (; skip == 0 && n - i >= GROUPS * batch; i += GROUPS * batch, block += BLOCKS * GROUPS) {
-            many_blocks(GROUPS, block, &of, raw);
+            many_blocks(GROUPS, block, of, raw);
             for (int g = 0; g < GROUPS; g++)
                 store_words(raw[g], per_block, masks, out + i + g * batch);
         }
         if (i < n) { /* the first words, if they begin within a block, or the last ones */
             int64_t take = batch - skip < n - i ? batch - skip : n - i;
-            many_blocks(1, block, &of, raw);
+            many_blocks(1, block, of, raw);
             store_words(raw[0], per_block, masks, words);
             memcpy(out + i, words + skip, (size_t)take * sizeof *out);
             i += take, block += BLOCKS, skip = 0;
@@ -136,43 +127,61 @@ QNN_AVX512_INLINE void philox(const qnn_target *t, uint64_t start, int64_t n, co
     }
 }
 
-typedef void philox_fn(const qnn_target *t, uint64_t start, int64_t n, uint16_t *out);
-
-QNN_AVX512 static void philox_16(const qnn_target *t, uint64_t start, int64_t n, uint16_t *out)
+QNN_AVX512 static void philox_16(const qnn_philox_common *of, uint64_t start, int64_t n, uint16_t *out)
 {
-    philox(t, start, n, 8, 0xFFFF, out);
+    philox(of, start, n, 8, 0xFFFF, out);
 }
 
-QNN_AVX512 static void philox_9_to_15(const qnn_target *t, uint64_t start, int64_t n, uint16_t *out)
+QNN_AVX512 static void philox_9_to_15(const qnn_philox_common *of, uint64_t start, int64_t n, uint16_t mask,
+                                      uint16_t *out)
 {
-    philox(t, start, n, 8, (uint16_t)(0xFFFFu << (16 - t->noise_bits)), out);
+    philox(of, start, n, 8, mask, out);
 }
 
-QNN_AVX512 static void philox_to_8(const qnn_target *t, uint64_t start, int64_t n, uint16_t *out)
+QNN_AVX512 static void philox_to_8(const qnn_philox_common *of, uint64_t start, int64_t n, uint16_t mask, uint16_t *out)
 {
-    philox(t, start, n, 16, (uint16_t)(0xFFFFu << (16 - t->noise_bits)), out);
+    philox(of, start, n, 16, mask, out);
 }
 
-void qnn_noise_words_avx512(const qnn_target *t, int64_t index, int64_t n, uint16_t *out)
+void qnn_more_noise_avx512(const qnn_target *t, qnn_philox_common *of, int64_t index, int64_t n, uint16_t *out)
 {
     /* Less than two blocks: eight side by side would be mostly thrown away. */
     if (t->noise_kind != QNN_NOISE_PHILOX || n <= 16) {
         qnn_noise_words(t, index, n, out);
         return;
     }
-    philox_fn *make = t->noise_bits == 16 ? philox_16 : t->noise_bits > 8 ? philox_9_to_15 : philox_to_8;
-    uint64_t start = t->start + (uint64_t)index, most = (t->noise_bits > 8 ? 8 : 16) * ((uint64_t)1 << 32);
-    for (int64_t part; n > 0; start += (uint64_t)part, out += part, n -= part) {
-        uint64_t left = most - start % most; /* words until the upper half of the blocks' numbers changes */
-        part = left < (uint64_t)n ? (int64_t)left : n;
-        make(t, start, part, out);
+    const int bits = t->noise_bits;
+    const uint16_t mask = (uint16_t)(0xFFFFu << (16 - bits));
+    const int places = bits > 8 ? 35 : 36; /* a word's number behind that of its block's upper half */
+    for (uint64_t start = t->start + (uint64_t)index; n > 0;) {
+        const uint64_t left = ((uint64_t)1 << places) - start % ((uint64_t)1 << places);
+        const int64_t part = left < (uint64_t)n ? (int64_t)left : n;
+        if (!of->made || of->block_high != start >> places)
+            make_common(of, t, (uint32_t)(start >> places));
+        if (bits == 16)
+            philox_16(of, start, part, out);
+        else
+            (bits > 8 ? philox_9_to_15 : philox_to_8)(of, start, part, mask, out);
+        start += (uint64_t)part, out += part, n -= part;
     }
+}
+
+void qnn_noise_words_avx512(const qnn_target *t, int64_t index, int64_t n, uint16_t *out)
+{
+    qnn_philox_common of = {.made = 0};
+    qnn_more_noise_avx512(t, &of, index, n, out);
 }
 
 #else /* never asked for */
 
 void qnn_noise_words_avx512(const qnn_target *t, int64_t index, int64_t n, uint16_t *out)
 {
+    qnn_noise_words(t, index, n, out);
+}
+
+void qnn_more_noise_avx512(const qnn_target *t, qnn_philox_common *of, int64_t index, int64_t n, uint16_t *out)
+{
+    (void)of;
     qnn_noise_words(t, index, n, out);
 }
 

@@ -72,12 +72,13 @@ QNN_AVX512_INLINE void steps(const int8_t *g, const int8_t *x, const qnn_factors
     qnn_counts512 c = {0, 0, 0, 0};
     uint16_t scratch[QNN_MOST_PERIOD512];
     const uint16_t *noise = scratch;
+    qnn_philox_common common = {.made = 0};
     int64_t padding = 0;
     for (int64_t at = 0, m; at < n; at += m) {
         int64_t i = 0;
         m = n - at < f->period ? n - at : f->period;
         if (stochastic)
-            noise = qnn_noise_at(t, index + at, m, qnn_noise_words_avx512, scratch);
+            noise = qnn_more_noise_at(t, &common, index + at, m, scratch);
         for (; i + STEP <= m; i += STEP) {
             if (g)
                 qnn_fetch_ahead512(g + at + i, 1);

@@ -108,12 +108,13 @@ QNN_AVX512_INLINE void steps(const terms *of, const int two, int64_t period, int
     qnn_counts512 c = {0, 0, 0, 0};
     uint16_t scratch[QNN_MOST_PERIOD512];
     const uint16_t *noise = scratch;
+    qnn_philox_common common = {.made = 0};
     int64_t padding = 0;
     for (int64_t from = 0, m; from < n; from += m) {
         int64_t i = 0;
         m = n - from < period ? n - from : period;
         if (stochastic)
-            noise = qnn_noise_at(p->target, index + from, m, qnn_noise_words_avx512, scratch);
+            noise = qnn_more_noise_at(p->target, &common, index + from, m, scratch);
         for (; i + STEP <= m; i += STEP) {
             fetch(of, two, index, from + i, out);
             step(of, two, from + i, i, noise, stochastic, &k, &c, out + from + i);
