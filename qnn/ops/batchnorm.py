@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
+from qnn.lazy import Summing
 from qnn.numerics import (
     DFP,
     Statistics,
@@ -78,6 +79,7 @@ class NormalizeInteger(Operation):
     """
 
     name = "batch_norm"
+    takes_lazy = True
     expected: tuple[DFP | None, Sums | None] = None, None
 
     def __init__(self, eps: float, output: Quantizer, gradient: Quantizer, frozen: Running | None = None) -> None:
@@ -120,8 +122,9 @@ class NormalizeInteger(Operation):
         if self.frozen is not None:
             return bn_eval_statistics(*self.frozen, x.exponent, self.eps)
         self.count = int(np.prod(x.shape[:-1], dtype=np.int64))
-        self.s1, s2 = _kernels.call("channel_sums", x.ints)
-        statistics: Statistics = _kernels.call("bn_statistics", self.s1, s2, self.count, x.exponent, self.eps)
+        sums: Sums = x.summed() if isinstance(x, Summing) else _kernels.call("channel_sums", x.ints)
+        self.s1 = sums[0]
+        statistics: Statistics = _kernels.call("bn_statistics", *sums, self.count, x.exponent, self.eps)
         return statistics
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.lazy import Masked
+from qnn.lazy import Masked, Rectifying
 from qnn.numerics import DFP, Counts, Target, align_bias
 from qnn.numerics.batchnorm import Sums
 from qnn.operation import ExactSum, Operation
@@ -72,6 +72,7 @@ class ScaleInteger(Operation):
         exponent = x.exponent + self.gamma.exponent
         bias = align_bias(self.beta, exponent)
         return self.output.emit_lazily(
+            Rectifying,
             x.shape,
             partial(_kernels.call, "scale", x.ints, self.gamma.ints, bias, exponent),
             partial(self._first, self.output, x, bias, exponent),

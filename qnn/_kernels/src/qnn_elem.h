@@ -87,6 +87,9 @@ void qnn_normalize_part_avx512(const int8_t *g, const int8_t *x, const float *a,
 /* --- qnn_channel.c: sums over rows of x[c] and x[c] * y[c] (sums of squares: y = x); fewer than 2^33 rows --- */
 int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how,
                      int64_t *sum, int64_t *dot);
+/* The same on this thread, added to what is there; cols >= 1. */
+void qnn_add_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols,
+                          qnn_how how, int64_t *sum, int64_t *dot);
 
 /* --- qnn_loss.c --- */
 /* What the definition of exp32 and log32 computes with; it hands over its own numbers. */
