@@ -96,6 +96,7 @@ ELEMENTWISE = (
     "qnn_normalize.c",
     "qnn_normalize_avx2.c",
     "qnn_normalize_avx512.c",
+    "qnn_normalize_scale.c",
     "qnn_scale_avx512.c",
     "qnn_channel.c",
     "qnn_channel_avx512.c",

@@ -112,6 +112,19 @@ class Summing(Emitted):
         return sums[0], sums[1]
 
 
+class Scaling(Emitted):
+    """``make(target, *scale)`` gives what a scale layer makes of the integers, too.
+
+    Bit-exactness: clauses BN-5 and BN-8; nothing may vary.
+    """
+
+    def scaled(self, *scale: Any) -> tuple[Any, ...]:
+        """What the kernel ``scale`` gives for the integers, which are made with it, and its other arguments."""
+        ints, *scaled = self.site.finish(self, *scale)
+        self._become(ints)
+        return tuple(scaled)
+
+
 class Masked(Lazy):
     """A gradient where a ReLU's output is positive, else 0. The scale layer masks while it multiplies.
 
@@ -138,4 +151,4 @@ def plain(data: Any) -> Any:
     return data
 
 
-__all__ = ["Emitted", "Lazy", "Masked", "Rectifying", "Summing", "plain"]
+__all__ = ["Emitted", "Lazy", "Masked", "Rectifying", "Scaling", "Summing", "plain"]

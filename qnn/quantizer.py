@@ -129,6 +129,10 @@ class Clock:
     progress: float = 1.0
 
 
+class SiteError(ValueError):
+    """What a kernel refuses, with the site whose integers it was to make."""
+
+
 @dataclass
 class Quantizer:
     """One quantisation site.
@@ -289,8 +293,10 @@ class Quantizer:
             self._awaited.remove(emitted)
         try:
             ints, counts, *others = emitted.make(emitted.target, *more)
+        except SiteError:  # of another site, whose tensor was made with it
+            raise
         except ValueError as error:
-            raise ValueError(f"{self.label}: {error}") from error
+            raise SiteError(f"{self.label}: {error}") from error
         if awaited:
             self._add(counts)
         return ints, *others
@@ -302,8 +308,10 @@ class Quantizer:
             ints, counts = make(self._target(exponent))
             if self.training and self.format.overflow == "integer":
                 counts = integer_overflow(counts, exponent, self.bits, make)
+        except SiteError:
+            raise
         except ValueError as error:
-            raise ValueError(f"{self.label}: {error}") from error
+            raise SiteError(f"{self.label}: {error}") from error
         return ints, counts
 
     def _settle(self, first: Callable[[], int | None]) -> int:

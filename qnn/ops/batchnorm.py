@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.lazy import Summing
+from qnn.lazy import Scaling, Summing
 from qnn.numerics import (
     DFP,
     Statistics,
+    Target,
     bn_eval_grad_coefficients,
     bn_eval_statistics,
     first_exponent_float,
@@ -89,7 +90,8 @@ class NormalizeInteger(Operation):
         self.x = x
         self.batch = self._statistics(x)
         self.mean, self.var = self.batch.mean, self.batch.var
-        return normalized(x, self.batch.mean_q, self.batch.k, self.output)
+        # Frozen numbers may be any, and what is wrong with them shows at once.
+        return normalized(x, self.batch.mean_q, self.batch.k, self.output, lazily=self.frozen is None)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         g = gradient.ints
@@ -128,13 +130,16 @@ class NormalizeInteger(Operation):
         return statistics
 
 
-def normalized(x: DFP, mean_q: Float, k: Float, output: Quantizer) -> DFP:
-    """``(q - mean_q) * k`` per channel, rounded at a site (clause BN-5)."""
-    return output.emit(
-        x.shape,
-        lambda target: _kernels.call("normalize", x.ints, mean_q, k, target),
-        lambda: first_of_reals((x.ints.astype(np.float32) - mean_q) * k, output.bits),
-    )
+def normalized(x: DFP, mean_q: Float, k: Float, output: Quantizer, lazily: bool = False) -> DFP:
+    """``(q - mean_q) * k`` per channel, rounded at a site (clause BN-5); a scale layer may join what is made lazily."""
+
+    def make(target: Target, *scale: Any) -> Any:
+        return _kernels.call("normalize_scale" if scale else "normalize", x.ints, mean_q, k, target, *scale)
+
+    def first() -> int | None:
+        return first_of_reals((x.ints.astype(np.float32) - mean_q) * k, output.bits)
+
+    return output.emit_lazily(Scaling, x.shape, make, first) if lazily else output.emit(x.shape, make, first)
 
 
 def first_of_reals(values: Float, bits: int) -> int | None:

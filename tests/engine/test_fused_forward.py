@@ -17,7 +17,7 @@ from qnn import _kernels, nn, recipes
 from qnn.lazy import Emitted
 from qnn.nn.module import Module
 from qnn.numerics import DFP
-from qnn.operation import no_grad
+from qnn.operation import module_scope, no_grad
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
@@ -161,7 +161,7 @@ RECIPES = {
 }
 
 
-@pytest.mark.clause("BN-1", "LAY-6", "EXP-2", "NOI-1")
+@pytest.mark.clause("BN-1", "BN-5", "BN-8", "LAY-2", "LAY-6", "EXP-2", "NOI-1")
 @pytest.mark.parametrize("between", BETWEEN)
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_fused_is_one_by_one(recipe: Callable[[], Recipe], between: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,3 +192,55 @@ def test_the_sums_come_from_the_convolution(monkeypatch: pytest.MonkeyPatch) -> 
     assert called.count("conv2d_requantize") == 1
     assert "channel_sums" not in called
     assert "channel_sums" in kernels_of_a_step(monkeypatch, "a look at the convolution")
+
+
+@pytest.mark.clause("BN-5", "BN-8")
+def test_normalising_and_scaling_are_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    for between in ("nothing", "no relu", "a look at the scaled values", "a late look at the normalised values"):
+        called = kernels_of_a_step(monkeypatch, between)
+        late = between.startswith("a late")
+        assert [called.count(name) for name in ("normalize_scale", "normalize", "scale")] == (
+            [0, 1, 1] if late else [1, 0, 0]
+        )
+    called = kernels_of_a_step(monkeypatch, "normalised values scaled twice")
+    assert [called.count(name) for name in ("normalize_scale", "normalize", "scale")] == [1, 0, 1]
+
+
+def test_an_error_has_the_name_of_the_site_where_it_happened() -> None:
+    net = Net(recipes.dfp8(), "nothing")
+    run = nn.prepare(net, seed=3)
+    values = np.random.default_rng(1).integers(-128, 128, (3, 7, 5, 4)).astype(np.int8)
+    net(Tensor(DFP(values, -6)))
+    run.advance()
+    call = _kernels.call
+
+    def refuse(name: str, *args: Any) -> Any:
+        if name == "normalize_scale":
+            raise ValueError("got NaN")
+        return call(name, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_kernels, "call", refuse)
+        with pytest.raises(ValueError, match=r"^site norm\.normalize\.activation \(activation\): got NaN$"):
+            net(Tensor(DFP(values, -6)))
+    for _, site in run.sites:
+        site.forget_step()
+    assert np.array_equal(net(Tensor(DFP(values, -6))).data.ints, net(Tensor(DFP(values, -6))).data.ints)
+
+
+@pytest.mark.clause("EXP-2")
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_step_may_end_before_anybody_has_looked(backwards: bool) -> None:
+    """Whichever site ends it first."""
+    net = Net(recipes.dfp8(), "unused scaled values")
+    run = nn.prepare(net, seed=3)
+    x = Tensor(DFP(np.random.default_rng(1).integers(-128, 128, (3, 7, 5, 4)).astype(np.int8), -6))
+    net(x)
+    run.advance()
+    with module_scope("a module"):
+        net.norm.scale(net.norm.normalize(net.conv(x)))
+    sites = [site for _, site in run.sites]
+    for site in sites[::-1] if backwards else sites:
+        site.advance()
+    for module in (net.conv, net.norm.normalize, net.norm.scale):
+        assert module.activation.counts.total == 3 * 7 * 5 * 6

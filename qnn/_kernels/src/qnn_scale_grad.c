@@ -4,8 +4,6 @@
 
 #include "qnn_blocks.h"
 
-enum { BLOCK = 2 * QNN_GRAIN /* elements: enough that what a call costs does not show */ };
-
 typedef struct {
     const void *g, *y, *x, *z;
     int g_bytes, y_bytes, x_bytes, z_bytes;
@@ -18,18 +16,6 @@ typedef struct {
     int64_t stride;
 } job;
 
-/* The target of the elements from `at` on, as a tensor of their own. */
-static qnn_target part_of(const qnn_target *whole, int64_t at)
-{
-    qnn_target t = *whole;
-    t.start += (uint64_t)at;
-    if (t.noise_kind == QNN_NOISE_ARRAY)
-        t.noise_array += at;
-    return t;
-}
-
-static const void *moved(const void *from, int64_t elements, int bytes) { return (const char *)from + elements * bytes; }
-
 static void do_block(void *context, int64_t begin, int64_t end, int worker)
 {
     const qnn_blocks *b = context;
@@ -37,18 +23,18 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     const int64_t from = qnn_first_item(b, begin), rows = qnn_first_item(b, end) - from, at = from * j->cols;
     int64_t *totals = j->totals + worker * j->stride;
     qnn_tally *tally = b->tallies + worker;
-    const qnn_target t = part_of(j->target, at);
-    const void *g = moved(j->g, at, j->g_bytes);
+    const qnn_target t = qnn_target_from(j->target, at);
+    const void *g = qnn_moved(j->g, at, j->g_bytes);
     char *out = j->out + at * qnn_target_bytes(j->target);
     if (j->y) { /* of g's type, so the masked block can wait where its result will be */
-        qnn_relu_grad_tensor(g, j->g_bytes, moved(j->y, at, j->y_bytes), j->y_bytes, rows * j->cols, j->how, out);
+        qnn_relu_grad_tensor(g, j->g_bytes, qnn_moved(j->y, at, j->y_bytes), j->y_bytes, rows * j->cols, j->how, out);
         g = out;
     }
-    qnn_add_channel_sums(g, j->g_bytes, moved(j->x, at, j->x_bytes), j->x_bytes, rows, j->cols, j->how, totals,
+    qnn_add_channel_sums(g, j->g_bytes, qnn_moved(j->x, at, j->x_bytes), j->x_bytes, rows, j->cols, j->how, totals,
                          totals + j->cols);
     qnn_scale_tensor(g, j->g_bytes, j->gamma, 0, rows, j->cols, &t, 0, j->how, out, &tally->counts);
     if (j->z)
-        qnn_add_channel_sums(out, qnn_target_bytes(&t), moved(j->z, at, j->z_bytes), j->z_bytes, rows, j->cols, j->how,
+        qnn_add_channel_sums(out, qnn_target_bytes(&t), qnn_moved(j->z, at, j->z_bytes), j->z_bytes, rows, j->cols, j->how,
                              totals + 2 * j->cols, totals + 3 * j->cols);
 }
 
@@ -57,7 +43,7 @@ int qnn_scale_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes
                           const qnn_target *t, qnn_how how, void *out, qnn_counts *counts, int64_t *sums)
 {
     qnn_tally tallies[QNN_WORKERS];
-    const int64_t grain = cols < BLOCK ? BLOCK / cols : 1, count = (rows + grain - 1) / grain;
+    const int64_t grain = qnn_steps_grain(cols), count = (rows + grain - 1) / grain;
     const int workers = qnn_workers(count, how.threads), threads = how.threads;
     how.threads = 1; /* within a block */
     job j = {.g = g, .y = y, .x = x, .z = z, .g_bytes = g_bytes, .y_bytes = y_bytes, .x_bytes = x_bytes,
