@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
+from qnn.lazy import Emitted
 from qnn.numerics import (
     DFP,
     EXP_MAX,
@@ -86,15 +87,16 @@ class BatchQuantizer(Quantizer):
     def product(
         self,
         shape: tuple[int, ...],
-        fused: Callable[[Target], tuple[NDArray[Any], Counts]],
+        fused: Callable[..., tuple[Any, ...]],
         exact: Callable[[], NDArray[Any]],
         exponent: int,
         bias: NDArray[np.int64] | None = None,
+        kind: type[Emitted] | None = None,
     ) -> DFP:
         # The accumulators are needed before the exponent is known, and no kernel that sums rounds by their lower bits.
         if self.format.pseudo or (self.training and self.format.exponent is None):
             return self.requantize(exact(), exponent, bias=bias)
-        return super().product(shape, fused, exact, exponent, bias)
+        return super().product(shape, fused, exact, exponent, bias, kind)
 
     def _rounded(
         self, acc: NDArray[Any], exponent: int, target: Target, divisor: int, bias: NDArray[np.int64] | None

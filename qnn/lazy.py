@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.numerics import DFP, Counts, Target
+from qnn.numerics import DFP, Target
+from qnn.numerics.batchnorm import Sums
 
 Ints = NDArray[Any]
 L = TypeVar("L", bound="Lazy")
-Make = Callable[[Target, bool], tuple[Ints, Counts]]
+Make = Callable[..., tuple[Any, ...]]
 
 
 class Lazy(DFP):
@@ -42,11 +43,16 @@ class Lazy(DFP):
     @property
     def ints(self) -> Ints:
         """The integers."""
-        made, exponent, bits = self._make(), self.exponent, self.bits
-        vars(self).clear()  # and with it what they were made of
-        vars(self).update(ints=made, exponent=exponent, bits=bits)
-        object.__setattr__(self, "__class__", DFP)
+        made = self._make()
+        self._become(made)
         return made
+
+    def _become(self, ints: Ints) -> None:
+        """A plain tensor of these integers."""
+        exponent, bits = self.exponent, self.bits
+        vars(self).clear()  # and with it what they were made of
+        vars(self).update(ints=ints, exponent=exponent, bits=bits)
+        object.__setattr__(self, "__class__", DFP)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,15 +66,12 @@ class Lazy(DFP):
 class Site(Protocol):
     """Where integers are emitted, and their counts add up."""
 
-    def finish(self, emitted: Emitted, rectify: bool) -> Ints:
-        """Run the kernel of a tensor that this site emitted."""
+    def finish(self, emitted: Emitted, *more: Any) -> tuple[Any, ...]:
+        """Run the kernel of a tensor that this site emitted; gives all that it made but the counts."""
 
 
 class Emitted(Lazy):
-    """What a quantisation site emits; a ReLU that asks first gets its own integers from the same kernel.
-
-    Bit-exactness: clause LAY-2; a ReLU in the kernel is one after it.
-    """
+    """What a quantisation site emits. The kinds of it say what their kernels have for who asks first."""
 
     site: Site
     target: Target
@@ -76,15 +79,50 @@ class Emitted(Lazy):
 
     @classmethod
     def by(cls, site: Site, shape: tuple[int, ...], target: Target, make: Make) -> Emitted:
-        """Of the site; ``make(target, rectify)`` gives integers and counts, after a ReLU if ``rectify``."""
+        """Of the site; ``make(target)`` gives integers and counts, ``make(target, *more)`` what the kind says."""
         return cls._without_integers(shape, target.exponent, target.bits, site=site, target=target, make=make)
 
     def _make(self) -> Ints:
-        return self.site.finish(self, False)
+        ints: Ints = self.site.finish(self)[0]
+        return ints
+
+
+class Rectifying(Emitted):
+    """``make(target, True)`` gives the integers after a ReLU.
+
+    Bit-exactness: clause LAY-2; a ReLU in the kernel is one after it.
+    """
 
     def rectified(self) -> Ints:
         """``max(ints, 0)``; the integers themselves are not made for it."""
-        return self.site.finish(self, True)
+        ints: Ints = self.site.finish(self, True)[0]
+        return ints
+
+
+class Summing(Emitted):
+    """``make(target, True)`` gives the sums of each channel, too.
+
+    Bit-exactness: clause BN-1; nothing may vary.
+    """
+
+    def summed(self) -> Sums:
+        """``channel_sums`` of the integers, which are made with them."""
+        ints, sums = self.site.finish(self, True)
+        self._become(ints)
+        return sums[0], sums[1]
+
+
+class Scaling(Emitted):
+    """``make(target, *scale)`` gives what a scale layer makes of the integers, too.
+
+    Bit-exactness: clauses BN-5 and BN-8; nothing may vary.
+    """
+
+    def scaled(self, *scale: Any) -> tuple[Any, ...]:
+        """What the kernel ``scale`` gives for the integers, which are made with it, and its other arguments."""
+        ints, *scaled = self.site.finish(self, *scale)
+        self._become(ints)
+        return tuple(scaled)
 
 
 class Masked(Lazy):
@@ -113,4 +151,4 @@ def plain(data: Any) -> Any:
     return data
 
 
-__all__ = ["Emitted", "Lazy", "Masked", "plain"]
+__all__ = ["Emitted", "Lazy", "Masked", "Rectifying", "Scaling", "Summing", "plain"]

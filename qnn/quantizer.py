@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.lazy import Emitted, plain
+from qnn.lazy import Emitted, Rectifying, plain
 from qnn.numerics import (
     DFP,
     EXP_MAX,
@@ -129,6 +129,10 @@ class Clock:
     progress: float = 1.0
 
 
+class SiteError(ValueError):
+    """What a kernel refuses, with the site whose integers it was to make."""
+
+
 @dataclass
 class Quantizer:
     """One quantisation site.
@@ -221,19 +225,24 @@ class Quantizer:
         """Exact sum of DFP tensors of one shape, rounded once (clause REQ-7)."""
         pairs = [(p.ints, p.exponent) for p in parts]
         make = partial(_kernels.call, "add_requantize", pairs)
-        return self.emit_lazily(parts[0].shape, make, lambda: _first_of_sum(parts, self.bits))
+        return self.emit_lazily(Rectifying, parts[0].shape, make, lambda: _first_of_sum(parts, self.bits))
 
     def product(
         self,
         shape: tuple[int, ...],
-        fused: Callable[[Target], tuple[NDArray[Any], Counts]],
+        fused: Callable[..., tuple[Any, ...]],
         exact: Callable[[], NDArray[Any]],
         exponent: int,
         bias: NDArray[np.int64] | None = None,
+        kind: type[Emitted] | None = None,
     ) -> DFP:
         """This site's integers of a product: ``fused(target)`` rounds as it sums, ``exact()`` gives the accumulators at
-        ``exponent`` without the bias."""
-        return self.emit(shape, fused, lambda: self.first_of_range(exact(), exponent, bias=bias))
+        ``exponent`` without the bias; lazily as :meth:`emit_lazily` does it where a kind is given."""
+
+        def first() -> int | None:
+            return self.first_of_range(exact(), exponent, bias=bias)
+
+        return self.emit(shape, fused, first) if kind is None else self.emit_lazily(kind, shape, fused, first)
 
     def emit(
         self,
@@ -258,36 +267,39 @@ class Quantizer:
 
     def emit_lazily(
         self,
+        kind: type[Emitted],
         shape: tuple[int, ...],
-        make: Callable[[Target, bool], tuple[NDArray[Any], Counts]],
+        make: Callable[..., tuple[Any, ...]],
         first: Callable[[], int | None],
     ) -> DFP:
         """As :meth:`emit`, but the kernel runs when the integers are first asked for, or the step ends.
 
-        ``make(target, rectify)`` writes and counts, and if ``rectify`` does a ReLU after that. Exponent, noise address
-        and counts are those of the step in which this is called.
+        ``make(target)`` writes and counts; the kind says what it can do beside that. Exponent, noise address and counts
+        are those of the step in which this is called.
         """
         # Outside of a module nobody would say when the arrays may change; counts by integers come from several results.
         if not current_module() or self.format.overflow == "integer" or not self.emits_as_made:
-            return self.emit(shape, lambda target: make(target, False), first)
-        emitted = Emitted.by(self, shape, self._target(self._settle(first)), make)
+            return self.emit(shape, make, first)
+        emitted = kind.by(self, shape, self._target(self._settle(first)), make)
         if self.training:
             self._awaited.append(emitted)
             self._used += math.prod(shape)
         return emitted
 
-    def finish(self, emitted: Emitted, rectify: bool) -> NDArray[Any]:
+    def finish(self, emitted: Emitted, *more: Any) -> tuple[Any, ...]:
         """Run the kernel of what :meth:`emit_lazily` gave; its counts are taken once, within their step."""
         awaited = emitted in self._awaited
         if awaited:
             self._awaited.remove(emitted)
         try:
-            ints, counts = emitted.make(emitted.target, rectify)
+            ints, counts, *others = emitted.make(emitted.target, *more)
+        except SiteError:  # of another site, whose tensor was made with it
+            raise
         except ValueError as error:
-            raise ValueError(f"{self.label}: {error}") from error
+            raise SiteError(f"{self.label}: {error}") from error
         if awaited:
             self._add(counts)
-        return ints
+        return ints, *others
 
     def _made(
         self, make: Callable[[Target], tuple[NDArray[Any], Counts]], exponent: int
@@ -296,8 +308,10 @@ class Quantizer:
             ints, counts = make(self._target(exponent))
             if self.training and self.format.overflow == "integer":
                 counts = integer_overflow(counts, exponent, self.bits, make)
+        except SiteError:
+            raise
         except ValueError as error:
-            raise ValueError(f"{self.label}: {error}") from error
+            raise SiteError(f"{self.label}: {error}") from error
         return ints, counts
 
     def _settle(self, first: Callable[[], int | None]) -> int:

@@ -71,6 +71,11 @@ cdef extern from "qnn_elem.h" nogil:
     int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int x_bytes, const float *a,
                                       const float *b, const float *c, int64_t rows, int64_t cols, const qnn_target *t,
                                       qnn_how how, void *out, qnn_counts *counts) noexcept
+    int64_t qnn_normalize_scale_tensor(const void *x, int x_bytes, const float *mean, const float *k, int64_t rows,
+                                       int64_t cols, const qnn_target *normal, void *normal_out,
+                                       qnn_counts *normal_counts, const int32_t *gamma, const int64_t *bias,
+                                       const qnn_target *t, int rectify, qnn_how how, void *out,
+                                       qnn_counts *counts) noexcept
     int qnn_scale_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes, const void *x, int x_bytes,
                               const void *z, int z_bytes, const int32_t *gamma, int64_t rows, int64_t cols,
                               const qnn_target *t, qnn_how how, void *out, qnn_counts *counts, int64_t *sums) noexcept
@@ -139,7 +144,8 @@ cdef extern from "qnn_elem.h" nogil:
 OPERATIONS = (
     "quantize", "requantize", "add_requantize", "noise_u16", "int_range", "float_range", "channel_sums", "channel_dots",
     "bn_statistics", "bn_grad_coefficients", "softmax_cross_entropy",
-    "normalize", "normalize_grad", "scale", "scale_grad", "max_pool", "max_pool_grad", "sum_pool", "sum_pool_grad", "relu",
+    "normalize", "normalize_grad", "normalize_scale", "scale", "scale_grad", "max_pool", "max_pool_grad", "sum_pool",
+    "sum_pool_grad", "relu",
     "relu_grad", "clip_ints", "look_up", "prepare_add", "sgd", "adam", "shift_adamax", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
 )
 
@@ -452,6 +458,33 @@ def normalize(int path, object x, object mean_q, object k, object target):
     if bad:
         return _reference["normalize"](x, mean_q, k, target)
     return out, _made(&counts, n)
+
+
+def normalize_scale(int path, object x, object mean_q, object k, object target, object gamma, object bias,
+                    object exponent, object scaled, object rectify=False):
+    if not (_is_small(x) and x.ndim > 0 and x.size and _is_row(mean_q, _FLOAT32, _last(x))
+            and _is_row(k, _FLOAT32, _last(x)) and isinstance(target, _Target)
+            and (_is_row(gamma, _INT8, _last(x)) or _is_row(gamma, _INT16, _last(x)))
+            and (bias is None or _is_row(bias, _INT64, _last(x))) and isinstance(scaled, _Target)):
+        return _reference["normalize_scale"](x, mean_q, k, target, gamma, bias, exponent, scaled, rectify)
+    cdef cnp.ndarray flat = _dense(x), means = _dense(mean_q), inverses = _dense(k), factors = gamma.astype(_np.int32)
+    cdef cnp.ndarray xhat = _storage(x.shape, target), out = _storage(x.shape, scaled), addend
+    cdef qnn_target first, second
+    cdef qnn_counts counts = [0, 0, 0, 0], scaled_counts = [0, 0, 0, 0]
+    cdef int64_t n = x.size, cols = _last(x), bad
+    cdef const int64_t *biases = NULL
+    cdef int rectified = bool(rectify)
+    alive = fill_target(&first, target, 0, 1, n), fill_target(&second, scaled, _operator.index(exponent), 1, n)
+    if bias is not None:
+        addend = _dense(bias)
+        biases = <int64_t *>addend.data
+    with nogil:
+        bad = qnn_normalize_scale_tensor(flat.data, _bytes(flat), <float *>means.data, <float *>inverses.data, n // cols,
+                                         cols, &first, xhat.data, &counts, <int32_t *>factors.data, biases, &second,
+                                         rectified, _how(path), out.data, &scaled_counts)
+    if bad:
+        return _reference["normalize_scale"](x, mean_q, k, target, gamma, bias, exponent, scaled, rectify)
+    return xhat, _made(&counts, n), out, _made(&scaled_counts, n)
 
 
 def normalize_grad(int path, object g, object x, object a, object b, object c, object target):

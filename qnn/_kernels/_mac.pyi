@@ -9,6 +9,7 @@ from qnn.numerics.exponent import Counts
 
 Ints = NDArray[Any]
 Pair = tuple[int, int]
+Sums = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 def set_threads(count: int) -> None: ...
 def build_info() -> dict[str, Any]: ...
@@ -36,7 +37,8 @@ class Kernels:
         padding: Pair = ...,
         dilation: Pair = ...,
         groups: int = ...,
-    ) -> tuple[Ints, Counts]: ...
+        sums: bool = ...,
+    ) -> tuple[Ints, Counts] | tuple[Ints, Counts, Sums]: ...
     def prepare_conv2d(
         self,
         w: Ints,

@@ -47,6 +47,7 @@ cdef extern from "qnn_gemm.h" nogil:
         int64_t columns
         const int8_t *table
         int vbmi
+        int64_t *totals
     ctypedef struct qnn_gemm_problem:
         const void *a
         const void *b
@@ -87,6 +88,9 @@ cdef extern from "qnn_gemm.h" nogil:
                            int8_t *weights) noexcept
     int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *weights,
                    int w_bytes, const qnn_output *output, int threads, qnn_counts *counts) noexcept
+    int qnn_conv2d_sums(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes,
+                        const void *weights, int w_bytes, const qnn_output *output, int threads, qnn_counts *counts,
+                        int64_t *sums) noexcept
     ctypedef struct qnn_prepared_conv:
         pass
     qnn_prepared_conv *qnn_prepare_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, int x_bytes,
@@ -225,6 +229,7 @@ cdef class _Sink:
         sink.output.target = NULL
         sink.output.bias = NULL
         sink.output.table = NULL
+        sink.output.totals = NULL
         sink.counts.nonzero = sink.counts.overflow = sink.counts.overflow_double = sink.counts.saturated = 0
         if sink.requantize:
             sink.array = _empty(shape, _np.int8 if target.bits <= 8 else _np.int16)
@@ -333,14 +338,21 @@ cdef class Kernels:
         return self._gemm(a, weights, False, True, None, None, None)
 
     cdef object _conv2d(self, object data, object weights, object stride, object padding, object dilation,
-                        object groups, object target, object exponent, object bias):
-        cdef cnp.ndarray x = _operand(data, "x", 4), w = _operand(weights, "w", 4)
+                        object groups, object target, object exponent, object bias, bint with_sums=False):
+        cdef cnp.ndarray x = _operand(data, "x", 4), w = _operand(weights, "w", 4), sums
         cdef qnn_conv_shape s
         cdef _Sink sink
         cdef int status = 0, threads = _threads, xb = _bytes(x), wb = _bytes(w)
         _fill_shape(&s, data.shape, weights.shape, stride, padding, dilation, groups)
         sink = _Sink.make((s.images, s.oh, s.ow, s.filters), _is_wide(s.kh * s.kw * (s.channels // s.groups), xb, wb),
                           target, exponent, bias)
+        if with_sums:
+            sums = _np.zeros((2, s.filters), _np.int64)
+            if sink.array.size:
+                with nogil:
+                    status = qnn_conv2d_sums(self.isa, &s, cnp.PyArray_DATA(x), xb, cnp.PyArray_DATA(w), wb,
+                                             &sink.output, threads, &sink.counts, <int64_t *>cnp.PyArray_DATA(sums))
+            return *sink.result(status), (sums[0], sums[1])
         if sink.array.size:
             with nogil:
                 status = qnn_conv2d(self.isa, &s, cnp.PyArray_DATA(x), xb, cnp.PyArray_DATA(w), wb, &sink.output,
@@ -352,9 +364,9 @@ cdef class Kernels:
         return self._conv2d(x, w, stride, padding, dilation, groups, None, None, None)
 
     def conv2d_requantize(self, x, w, bias, exponent, target not None, stride=(1, 1), padding=(0, 0), dilation=(1, 1),
-                          groups=1):
+                          groups=1, bint sums=False):
         """See :func:`qnn._kernels.mac.conv2d_requantize`; the same bits."""
-        return self._conv2d(x, w, stride, padding, dilation, groups, target, exponent, bias)
+        return self._conv2d(x, w, stride, padding, dilation, groups, target, exponent, bias, sums)
 
     def prepare_conv2d(self, w, bias, exponent, target not None, shape, table=None, stride=(1, 1), padding=(0, 0),
                        dilation=(1, 1), groups=1):

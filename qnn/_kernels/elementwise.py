@@ -185,6 +185,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "softmax_cross_entropy": numerics.softmax_cross_entropy,
     "normalize": numerics.normalize,
     "normalize_grad": numerics.normalize_grad,
+    "normalize_scale": numerics.normalize_scale,
     "scale": numerics.scale,
     "scale_grad": numerics.scale_grad,
     "max_pool": numerics.max_pool,
@@ -292,6 +293,7 @@ WITH_AVX512 = (
     "channel_dots",
     "normalize",
     "normalize_grad",
+    "normalize_scale",
     "scale",
     "scale_grad",
 )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.numerics import mac as numerics
+from qnn.numerics.batchnorm import Sums, channel_sums
 from qnn.numerics.dfp import Target, requantize
 from qnn.numerics.exponent import Counts
 from qnn.numerics.layers import look_up
@@ -63,13 +64,16 @@ def conv2d_requantize(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
     groups: int = 1,
-) -> tuple[Ints, Counts]:
+    sums: bool = False,
+) -> tuple[Ints, Counts] | tuple[Ints, Counts, Sums]:
     """Convolution with one rounding of ``(conv2d(x, w) + bias) * 2**exponent``; x is NHWC, w is OHWI, bias int64 [O].
 
     Returns
     -------
     ints : ndarray of int8 or int16 [N, OH, OW, O]
     counts : Counts
+    sums : two ndarrays of int64 [O]
+        What :func:`qnn.numerics.channel_sums` gives for the integers; only if `sums`.
 
     Raises
     ------
@@ -78,9 +82,10 @@ def conv2d_requantize(
 
     Notes
     -----
-    Bit-exactness: clauses MAC-4 and REQ-1; nothing may vary.
+    Bit-exactness: clauses MAC-4, REQ-1 and BN-1; nothing may vary.
     """
-    return requantize(numerics.conv2d(x, w, stride, padding, dilation, groups), exponent, target, bias=bias)
+    ints, counts = requantize(numerics.conv2d(x, w, stride, padding, dilation, groups), exponent, target, bias=bias)
+    return (ints, counts, channel_sums(ints)) if sums else (ints, counts)
 
 
 def prepare_conv2d(
@@ -138,7 +143,7 @@ def prepare_conv2d(
                 f"got {x.dtype} of shape {x.shape}; this convolution was prepared for int8 of "
                 f"[N, {', '.join(map(str, shape))}]: pass such an array"
             )
-        y, _ = conv2d_requantize(x, weights, offset, exponent, target, stride, padding, dilation, groups)
+        y = conv2d_requantize(x, weights, offset, exponent, target, stride, padding, dilation, groups)[0]
         return y if entries is None else look_up(y, entries)
 
     return run

@@ -246,6 +246,32 @@ def scale(
     return relu(ints) if rectify else ints, counts
 
 
+def normalize_scale(
+    x: Ints,
+    mean_q: Float32,
+    k: Float32,
+    target: Target,
+    gamma: Ints,
+    bias: NDArray[np.int64] | None,
+    exponent: int,
+    scaled: Target,
+    rectify: bool = False,
+) -> tuple[Ints, Counts, Ints, Counts]:
+    """Normalisation and scale layer in one step: integers and counts of `normalize`, and of `scale` of those integers.
+
+    Parameters
+    ----------
+    x, mean_q, k, target : as for `normalize`
+    gamma, bias, exponent, scaled, rectify : as for `scale`; ``scaled`` is its target
+
+    Notes
+    -----
+    Bit-exactness: clauses BN-5, BN-8 and LAY-2; nothing may vary.
+    """
+    ints, counts = normalize(x, mean_q, k, target)
+    return ints, counts, *scale(ints, gamma, bias, exponent, scaled, rectify)
+
+
 def scale_grad(
     g: Ints,
     x: Ints,

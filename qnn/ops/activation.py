@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.lazy import Emitted, Masked
+from qnn.lazy import Masked, Rectifying
 from qnn.numerics import (
     DFP,
     Noise,
@@ -52,7 +52,7 @@ class ReluInteger(Operation):
     takes_lazy = True
 
     def forward(self, x: DFP) -> DFP:
-        self.y = x.rectified() if isinstance(x, Emitted) else _kernels.call("relu", x.ints)
+        self.y = x.rectified() if isinstance(x, Rectifying) else _kernels.call("relu", x.ints)
         return DFP(self.y, x.exponent, x.bits)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
+from qnn.lazy import Scaling, Summing
 from qnn.numerics import (
     DFP,
     Statistics,
+    Target,
     bn_eval_grad_coefficients,
     bn_eval_statistics,
     first_exponent_float,
@@ -78,6 +80,7 @@ class NormalizeInteger(Operation):
     """
 
     name = "batch_norm"
+    takes_lazy = True
     expected: tuple[DFP | None, Sums | None] = None, None
 
     def __init__(self, eps: float, output: Quantizer, gradient: Quantizer, frozen: Running | None = None) -> None:
@@ -87,7 +90,8 @@ class NormalizeInteger(Operation):
         self.x = x
         self.batch = self._statistics(x)
         self.mean, self.var = self.batch.mean, self.batch.var
-        return normalized(x, self.batch.mean_q, self.batch.k, self.output)
+        # Frozen numbers may be any, and what is wrong with them shows at once.
+        return normalized(x, self.batch.mean_q, self.batch.k, self.output, lazily=self.frozen is None)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         g = gradient.ints
@@ -120,18 +124,22 @@ class NormalizeInteger(Operation):
         if self.frozen is not None:
             return bn_eval_statistics(*self.frozen, x.exponent, self.eps)
         self.count = int(np.prod(x.shape[:-1], dtype=np.int64))
-        self.s1, s2 = _kernels.call("channel_sums", x.ints)
-        statistics: Statistics = _kernels.call("bn_statistics", self.s1, s2, self.count, x.exponent, self.eps)
+        sums: Sums = x.summed() if isinstance(x, Summing) else _kernels.call("channel_sums", x.ints)
+        self.s1 = sums[0]
+        statistics: Statistics = _kernels.call("bn_statistics", *sums, self.count, x.exponent, self.eps)
         return statistics
 
 
-def normalized(x: DFP, mean_q: Float, k: Float, output: Quantizer) -> DFP:
-    """``(q - mean_q) * k`` per channel, rounded at a site (clause BN-5)."""
-    return output.emit(
-        x.shape,
-        lambda target: _kernels.call("normalize", x.ints, mean_q, k, target),
-        lambda: first_of_reals((x.ints.astype(np.float32) - mean_q) * k, output.bits),
-    )
+def normalized(x: DFP, mean_q: Float, k: Float, output: Quantizer, lazily: bool = False) -> DFP:
+    """``(q - mean_q) * k`` per channel, rounded at a site (clause BN-5); a scale layer may join what is made lazily."""
+
+    def make(target: Target, *scale: Any) -> Any:
+        return _kernels.call("normalize_scale" if scale else "normalize", x.ints, mean_q, k, target, *scale)
+
+    def first() -> int | None:
+        return first_of_reals((x.ints.astype(np.float32) - mean_q) * k, output.bits)
+
+    return output.emit_lazily(Scaling, x.shape, make, first) if lazily else output.emit(x.shape, make, first)
 
 
 def first_of_reals(values: Float, bits: int) -> int | None:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.numerics import DFP, accumulator_bits_needed, align_bias, conv_output_hw
+from qnn.lazy import Summing
+from qnn.numerics import DFP, Target, accumulator_bits_needed, align_bias, conv_output_hw
 from qnn.operation import ExactSum, Operation
 from qnn.ops.channels import channel_sum, wide
 from qnn.ops.linear import column_sums, narrowed
@@ -120,6 +121,8 @@ class Conv2dInteger(Operation):
     Where ``split`` is a site, the gradient of the input is made from a copy that this site rounds (clause INT-17).
     Where ``samples`` is one, it first rounds the gradient that arrives, sample by sample (clause BIT-13).
 
+    A normalisation behind it takes the sums of its channels from the same kernel.
+
     Bit-exactness: clauses MAC-4 to MAC-6, REQ-1, REQ-6 and LAY-9; the weight gradient is exact until its conversion.
     """
 
@@ -138,13 +141,18 @@ class Conv2dInteger(Operation):
         self.x = x
         exponent = x.exponent + self.weight.exponent
         bias = None if self.bias is None else align_bias(self.bias, exponent)
-        w = self.weight.ints
+        w, args = self.weight.ints, self.window.args()
+
+        def make(target: Target, sums: bool = False) -> Any:
+            return _kernels.call("conv2d_requantize", x.ints, w, bias, exponent, target, *args, sums)
+
         return self.output.product(
             (x.shape[0], *self.hw, w.shape[0]),
-            lambda target: _kernels.call("conv2d_requantize", x.ints, w, bias, exponent, target, *self.window.args()),
-            lambda: _kernels.call("conv2d", x.ints, w, *self.window.args()),
+            make,
+            lambda: _kernels.call("conv2d", x.ints, w, *args),
             exponent,
             bias,
+            Summing,
         )
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:

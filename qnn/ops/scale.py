@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.lazy import Masked
+from qnn.lazy import Masked, Rectifying, Scaling
 from qnn.numerics import DFP, Counts, Target, align_bias
 from qnn.numerics.batchnorm import Sums
 from qnn.operation import ExactSum, Operation
@@ -72,10 +72,18 @@ class ScaleInteger(Operation):
         exponent = x.exponent + self.gamma.exponent
         bias = align_bias(self.beta, exponent)
         return self.output.emit_lazily(
+            Rectifying,
             x.shape,
-            partial(_kernels.call, "scale", x.ints, self.gamma.ints, bias, exponent),
+            partial(self._make, bias, exponent),
             partial(self._first, self.output, x, bias, exponent),
         )
+
+    def _make(self, bias: NDArray[np.int64], exponent: int, target: Target, rectify: bool = False) -> Any:
+        """The result and its counts; if nobody has looked at what is normalised, in one pass with that."""
+        x, gamma = self.x, self.gamma.ints
+        if isinstance(x, Scaling) and gamma.shape == x.shape[-1:]:
+            return x.scaled(gamma, bias, exponent, target, rectify)
+        return _kernels.call("scale", x.ints, gamma, bias, exponent, target, rectify)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         dx = None

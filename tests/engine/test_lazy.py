@@ -29,8 +29,8 @@ def integers(*shape: int, seed: int = 0, exponent: int = -5) -> DFP:
     return DFP(np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8), exponent)
 
 
-def at_once(self: Quantizer, shape: tuple[int, ...], make: Callable[..., Any], first: Callable[[], int | None]) -> DFP:
-    return self.emit(shape, lambda target: make(target, False), first)
+def at_once(self: Quantizer, kind: type[Emitted], *how: Any) -> DFP:
+    return self.emit(*how)
 
 
 def scale_layer(recipe: Recipe, steps: int = 1) -> nn.Scale:

@@ -360,6 +360,58 @@ def test_normalize(path: str, data: st.DataObject, rows: int, c: int, exponent: 
     same(run(path, "normalize", x, mean, k, target, threads=threads), wanted)
 
 
+@pytest.mark.clause("BN-5", "BN-8", "LAY-2")
+@compiled
+@given(
+    data=st.data(),
+    rows=st.integers(0, 40),
+    c=wide_channels,
+    exponent=st.integers(-12, 4),
+    rectify=st.booleans(),
+    threads=thread_counts,
+)
+def test_normalize_scale(
+    path: str, data: st.DataObject, rows: int, c: int, exponent: int, rectify: bool, threads: int
+) -> None:
+    x, mean, k = data.draw(small_ints((rows, c))), data.draw(factors(c, 3)), data.draw(factors(c, -3))
+    gamma, bias = data.draw(small_ints((c,))), data.draw(st.one_of(st.none(), biases(c)))
+    first, second = data.draw(targets(rows * c, st.just(exponent))), data.draw(targets(rows * c, st.integers(-20, 40)))
+    normal = run("reference", "normalize", x, mean, k, first)
+    scaled = run("reference", "scale", normal[0], gamma, bias, 1, second, rectify)
+    got = run(path, "normalize_scale", x, mean, k, first, gamma, bias, 1, second, rectify, threads=threads)
+    same(got, normal + scaled)
+
+
+@pytest.mark.clause("BN-5", "BN-8", "NOI-1")
+@every_path
+@pytest.mark.parametrize("noise", [Noise(start=2**35 - 9), Noise("lfsr16", 3, start=65530), "words"])
+@pytest.mark.parametrize("c", [16, 50_000])
+def test_normalize_scale_in_several_blocks(path: str, noise: Noise | str, c: int) -> None:
+    """Every block of rows has the noise of its place in the whole tensor, of either step."""
+    rng = np.random.default_rng(8)
+    x = rng.integers(-128, 128, (150_000 // c + 1, c)).astype(np.int8)
+    mean, k = rng.standard_normal(c).astype(np.float32), rng.random(c).astype(np.float32)
+    gamma, bias = rng.integers(-128, 128, c).astype(np.int8), rng.integers(-900, 900, c)
+    words = rng.integers(0, 65536, x.size).astype(np.uint16) if isinstance(noise, str) else noise
+    first, second = (Target(e, 8, Rounding.STOCHASTIC, n) for e, n in ((0, words), (6, Noise(seed=4, start=3))))
+    normal = run("reference", "normalize", x, mean, k, first)
+    wanted = normal + run("reference", "scale", normal[0], gamma, bias, 0, second)
+    for threads in (1, 2, 7) if path != "reference" else (1,):
+        same(run(path, "normalize_scale", x, mean, k, first, gamma, bias, 0, second, threads=threads), wanted)
+
+
+@compiled
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_normalize_scale_refuses_what_its_steps_refuse(path: str, wrong: float) -> None:
+    x, row, target = np.ones((3, 2), np.int8), np.ones(2, np.float32), Target(0)
+    gamma = np.ones(2, np.int8)
+    steep = np.array([1, wrong], np.float32)
+    message = same_error(path, "normalize_scale", x, 2 * row, steep, target, gamma, None, 0, target)
+    assert message == same_error(path, "normalize", x, 2 * row, steep, target)
+    for more in ((gamma[:1], None), (gamma, np.ones(3, np.int64))):
+        same_error(path, "normalize_scale", x, row, row, target, *more, 0, target)
+
+
 @pytest.mark.clause("BN-7")
 @compiled
 @given(data=st.data(), rows=st.integers(0, 40), c=wide_channels, exponent=st.integers(-12, 4), threads=thread_counts)

@@ -42,6 +42,13 @@ def same(got: Any, wanted: Any) -> None:
     np.testing.assert_array_equal(got, wanted)
 
 
+def same_sums(got: Any, wanted: Any) -> None:
+    """The same convolution, and with it the sums of its channels."""
+    same(got[:2], wanted)
+    for sums, separate in zip(got[2], numerics.channel_sums(got[0]), strict=True):
+        same(sums, separate)
+
+
 def run(path: str, operation: str, *args: Any, threads: int = 1, **kwargs: Any) -> Any:
     """Call one operation on one path."""
     with kernels.threads(threads):
@@ -94,6 +101,10 @@ def test_conv2d_requantize(path: str, case: Convolution, threads: int, exponent:
     bias, target = data.draw(biases(acc.shape[3])), data.draw(targets(acc.shape))
     got = run(path, "conv2d_requantize", case.x, case.w, bias, exponent, target, *case.geometry, threads=threads)
     same(got, numerics.requantize(acc, exponent, target, bias=bias))
+    same_sums(
+        run(path, "conv2d_requantize", case.x, case.w, bias, exponent, target, *case.geometry, True, threads=threads),
+        got,
+    )
     acc = mac.conv2d_input_grad(case.g, case.w, case.input_hw, *case.geometry)
     target = data.draw(targets(acc.shape))
     got = run(
@@ -270,8 +281,9 @@ def test_wide_rows_are_cut_without_a_seam(path: str, width: int, dtype: type) ->
         got = run(path, "conv2d_weight_grad", x, g, (1, 3), *geometry, threads=2)
         same(got, mac.conv2d_weight_grad(x, g, (1, 3), *geometry))
         target = Target(6, 8, Rounding.STOCHASTIC, Noise(seed=1, stream=2, start=5))
-        got = run(path, "conv2d_requantize", x, w, None, 0, target, *geometry, threads=2)
-        same(got, numerics.requantize(y, 0, target))
+        rounded = numerics.requantize(y, 0, target)
+        same(run(path, "conv2d_requantize", x, w, None, 0, target, *geometry, threads=2), rounded)
+        same_sums(run(path, "conv2d_requantize", x, w, None, 0, target, *geometry, threads=2, sums=True), rounded)
 
 
 TRAINING_LAYERS = [
@@ -305,6 +317,8 @@ def test_layers_of_real_networks_on_any_number_of_threads(
         same(run(path, "conv2d_input_grad", g, w, x_shape[1:3], stride, padding, threads=threads), dx)
         same(run(path, "conv2d_weight_grad", x, g, w_shape[1:3], stride, padding, threads=threads), dw)
         same(run(path, "conv2d_requantize", x, w, bias, -12, target, stride, padding, threads=threads), rounded_y)
+        got = run(path, "conv2d_requantize", x, w, bias, -12, target, stride, padding, threads=threads, sums=True)
+        same_sums(got, rounded_y)
         got = run(
             path, "conv2d_input_grad_requantize", g, w, x_shape[1:3], -12, target, stride, padding, threads=threads
         )

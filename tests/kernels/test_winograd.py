@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mac_cases import Convolution, ints, tiled_convolutions
 
 import qnn._kernels as kernels
-from qnn.numerics import Noise, Rounding, Target, mac, requantize
+from qnn.numerics import Noise, Rounding, Target, channel_sums, mac, requantize
 
 every_path = pytest.mark.parametrize("path", kernels.available_kernels())
 Matrix = list[list[int]]
@@ -154,11 +154,12 @@ def test_wide_rows_of_tiles_are_cut_without_a_seam(path: str, width: int) -> Non
     g = ints(y.shape, np.int8, "random", 3)
     target = Target(8, 8, Rounding.STOCHASTIC, Noise(seed=1, stream=2))
     with kernels.threads(2):
-        got = kernels.TABLE["conv2d_requantize"][path](x, w, None, 0, target, (1, 1), (1, 1))
+        got = kernels.TABLE["conv2d_requantize"][path](x, w, None, 0, target, (1, 1), (1, 1), sums=True)
         back = kernels.TABLE["conv2d_input_grad"][path](g, w, (5, width), (1, 1), (1, 1))
         grad = kernels.TABLE["conv2d_weight_grad"][path](x, g, (3, 3), (1, 1), (1, 1))
     wanted = requantize(y, 0, target)
     np.testing.assert_array_equal(got[0], wanted[0])
     assert got[1] == wanted[1]
+    np.testing.assert_array_equal(got[2], channel_sums(wanted[0]))
     np.testing.assert_array_equal(back, mac.conv2d_input_grad(g, w, (5, width), (1, 1), (1, 1)))
     np.testing.assert_array_equal(grad, mac.conv2d_weight_grad(x, g, (3, 3), (1, 1), (1, 1)))

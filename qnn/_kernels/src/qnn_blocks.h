@@ -95,6 +95,25 @@ static inline void qnn_repeat(void *out, size_t size, int64_t cols, int64_t n)
     }
 }
 
+/* The same where several steps follow each other in a block, each a function of its own for whole tensors: enough that
+   what a call costs does not show. */
+static inline int64_t qnn_steps_grain(int64_t cols) { return cols >= 2 * QNN_GRAIN || cols < 1 ? 1 : 2 * QNN_GRAIN / cols; }
+
+/* For such a step: the target of the elements from `at` on, as a tensor of their own. */
+static inline qnn_target qnn_target_from(const qnn_target *whole, int64_t at)
+{
+    qnn_target t = *whole;
+    t.start += (uint64_t)at;
+    if (t.noise_kind == QNN_NOISE_ARRAY)
+        t.noise_array += at;
+    return t;
+}
+
+static inline const void *qnn_moved(const void *from, int64_t elements, int bytes)
+{
+    return (const char *)from + elements * bytes;
+}
+
 /* Elements from `at` to work on next in rows of `cols`: whole rows (as many as fit QNN_PART), or a part of one row. */
 static inline int64_t qnn_next_part(int64_t at, int64_t end, int64_t cols)
 {

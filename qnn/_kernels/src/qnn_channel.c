@@ -12,9 +12,9 @@ typedef struct {
     const void *x, *y;
     int x_bytes, y_bytes;
     int64_t cols;
+    qnn_how how;
     int64_t *totals; /* per worker: cols sums, then cols products */
     int64_t stride;
-    int avx2, avx512;
 } job;
 
 static inline int32_t load(const void *x, int bytes, int64_t i)
@@ -74,7 +74,7 @@ static void fast_rows(const job *j, int64_t begin, int64_t end, int64_t *sum, in
 {
     static const panel avx2 = {sixteen_columns, 16, 2, 1 << 15}; /* 2 * 2^15 * 2^14 < 2^31 */
     static const panel avx512 = {qnn_columns_avx512, QNN_COLUMNS512, 4, QNN_MOST_FOURS512};
-    const panel *p = j->avx512 ? &avx512 : &avx2;
+    const panel *p = j->how.avx512 ? &avx512 : &avx2;
     int64_t fold = 1;
     while (fold * j->cols % p->columns != 0)
         fold *= 2;
@@ -98,19 +98,30 @@ static void fast_rows(const job *j, int64_t begin, int64_t end, int64_t *sum, in
 
 #endif
 
+static void add_rows(const job *j, int64_t begin, int64_t end, int64_t *sum, int64_t *dot)
+{
+#if QNN_X86
+    if (j->how.avx2 && j->x_bytes == 1 && j->y_bytes == 1) {
+        fast_rows(j, begin, end, sum, dot);
+        return;
+    }
+#endif
+    (j->how.avx2 ? plain_rows_avx2 : plain_rows_c)(j, begin, end, sum, dot);
+}
+
 static void sum_block(void *context, int64_t begin, int64_t end, int worker)
 {
     const qnn_blocks *b = context;
     const job *j = b->context;
     int64_t *sum = j->totals + worker * j->stride, *dot = sum + j->cols;
-    int64_t from = qnn_first_item(b, begin), to = qnn_first_item(b, end);
-#if QNN_X86
-    if (j->avx2 && j->x_bytes == 1 && j->y_bytes == 1) {
-        fast_rows(j, from, to, sum, dot);
-        return;
-    }
-#endif
-    (j->avx2 ? plain_rows_avx2 : plain_rows_c)(j, from, to, sum, dot);
+    add_rows(j, qnn_first_item(b, begin), qnn_first_item(b, end), sum, dot);
+}
+
+void qnn_add_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols,
+                          qnn_how how, int64_t *sum, int64_t *dot)
+{
+    const job j = {x, y, x_bytes, y_bytes, cols, how, 0, 0};
+    add_rows(&j, 0, rows, sum, dot);
 }
 
 int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how,
@@ -118,7 +129,7 @@ int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int
 {
     int64_t grain = qnn_row_grain(cols), blocks_count = (rows + grain - 1) / grain;
     int workers = qnn_workers(blocks_count, how.threads);
-    job j = {x, y, x_bytes, y_bytes, cols, 0, 2 * cols + 8, how.avx2, how.avx512};
+    job j = {x, y, x_bytes, y_bytes, cols, how, 0, 2 * cols + 8};
     memset(sum, 0, (size_t)cols * sizeof *sum);
     memset(dot, 0, (size_t)cols * sizeof *dot);
     if (rows < 1 || cols < 1)

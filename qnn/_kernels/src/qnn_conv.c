@@ -181,6 +181,7 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
             multiply(j, &plan->phase[p], group, rows, map, count, scratch, direct);
     }
     emit(j, scratch + (direct ? j->sums_at : j->dense_at), row0, row1 - row0, x0, x1 - x0, &j->counts[worker]);
+    qnn_add_emitted(plan->isa, j->output, plan->out_w, row0, row1 - row0, x0, x1 - x0, worker);
 }
 
 /* The places of everything in a worker's scratch, for blocks of j->rows rows. */

@@ -197,6 +197,7 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     plan->isa->s8->end();
     if (!direct)
         emit_block(j, dense, row0, row1 - row0, x0, x1 - x0, &j->counts[worker]);
+    qnn_add_emitted(plan->isa, j->output, plan->out_w, row0, row1 - row0, x0, x1 - x0, worker);
 }
 
 /* The places of everything in a worker's scratch, for blocks of j->rows rows. */

@@ -76,6 +76,14 @@ int64_t qnn_quantize_chunk_avx512(const float *x, int64_t index, int64_t n, cons
 /* (x - mean) * k, x [rows, cols] of int8 or int16. */
 int64_t qnn_normalize_tensor(const void *x, int x_bytes, const float *mean, const float *k, int64_t rows, int64_t cols,
                              const qnn_target *t, qnn_how how, void *out, qnn_counts *counts);
+/* --- qnn_normalize_scale.c: qnn_normalize_tensor to normal_out, and then qnn_scale_tensor of that; returns what the first
+   does --- */
+int64_t qnn_normalize_scale_tensor(const void *x, int x_bytes, const float *mean, const float *k, int64_t rows,
+                                   int64_t cols, const qnn_target *normal, void *normal_out, qnn_counts *normal_counts,
+                                   const int32_t *gamma, const int64_t *bias, const qnn_target *t, int rectify,
+                                   qnn_how how, void *out, qnn_counts *counts);
+
+/* --- qnn_normalize.c --- */
 /* (a * g + b * x) + c */
 int64_t qnn_normalize_grad_tensor(const void *g, int g_bytes, const void *x, int x_bytes, const float *a,
                                   const float *b, const float *c, int64_t rows, int64_t cols, const qnn_target *t,
@@ -99,6 +107,9 @@ void qnn_normalize_steps_avx512(const int8_t *g, const int8_t *x, const qnn_fact
 /* --- qnn_channel.c: sums over rows of x[c] and x[c] * y[c] (sums of squares: y = x); fewer than 2^33 rows --- */
 int qnn_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols, qnn_how how,
                      int64_t *sum, int64_t *dot);
+/* The same on this thread, added to what is there; cols >= 1. */
+void qnn_add_channel_sums(const void *x, int x_bytes, const void *y, int y_bytes, int64_t rows, int64_t cols,
+                          qnn_how how, int64_t *sum, int64_t *dot);
 
 /* --- qnn_loss.c --- */
 /* What the definition of exp32 and log32 computes with; it hands over its own numbers. */

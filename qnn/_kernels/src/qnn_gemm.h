@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "qnn_arena.h"
-#include "qnn_epilogue.h"
+#include "qnn_elem.h"
 
 enum { QNN_PANEL = 16, QNN_TILE_ROWS = 6, QNN_DOT_ROWS = 2, QNN_DOT_COLUMNS = 4 };
 
@@ -81,6 +81,7 @@ typedef struct qnn_isa {
     qnn_decode4_fn *decode4;
     const qnn_codes *codes; /* NULL: codes are decoded first */
     const struct qnn_winograd *winograd; /* transforms of 3 x 3 convolutions (qnn_winograd.h), or NULL: not offered */
+    qnn_how how;      /* for the steps of qnn_elem.h, within a block */
     const qnn_s8 *s8; /* NULL: int8 goes through the pairs above too */
     const struct qnn_isa *short_runs; /* takes convolutions whose runs fill little of a tile; NULL: this one does */
 } qnn_isa;
@@ -103,6 +104,8 @@ typedef struct {
     int64_t columns;     /* N: the tensor is [rows, columns] */
     const int8_t *table; /* NULL or [columns][256], which the requantised bytes then go through */
     int vbmi;            /* with AVX512-VBMI (qnn_cpu_has_vbmi) */
+    int64_t *totals;     /* NULL, or per worker: sums and sums of squares of each column's integers (qnn_conv_sums.c) */
+    int64_t totals_stride;
 } qnn_output;
 
 /* How the right operand is packed and how long a sum of int32 may get. */
@@ -164,6 +167,13 @@ int qnn_conv2d(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, i
                int w_bytes, const qnn_output *output, int threads, qnn_counts *counts);
 int qnn_conv2d_input_grad(const qnn_isa *isa, const qnn_conv_shape *shape, const void *g, int g_bytes,
                           const void *weights, int w_bytes, const qnn_output *output, int threads, qnn_counts *counts);
+/* The same with a target, and sums [2 * filters]: of each filter's integers, and of their squares. */
+int qnn_conv2d_sums(const qnn_isa *isa, const qnn_conv_shape *shape, const void *x, int x_bytes, const void *weights,
+                    int w_bytes, const qnn_output *output, int threads, qnn_counts *counts, int64_t *sums);
+/* For convolutions: adds rows row .. row+rows-1 of images (columns x0 .. x0+columns-1 of `width`), which the worker has
+   just emitted, to its totals if the output has any. */
+void qnn_add_emitted(const qnn_isa *isa, const qnn_output *output, int64_t width, int64_t row, int64_t rows, int64_t x0,
+                     int64_t columns, int worker);
 /* A forward convolution made once for any number of images, its weights packed where the path keeps them so; it refers
    to the weights. NULL without memory. */
 typedef struct qnn_prepared_conv qnn_prepared_conv;

@@ -220,6 +220,7 @@ const qnn_isa *qnn_isa_avx2(void)
         .decode4 = qnn_decode4_avx2,
         .codes = &qnn_codes_avx2,
         .winograd = &qnn_winograd_avx2,
+        .how = {.avx2 = 1, .threads = 1},
     };
     return &isa;
 }

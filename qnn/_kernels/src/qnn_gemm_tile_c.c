@@ -96,6 +96,7 @@ const qnn_isa *qnn_isa_c(void)
         .dots = dots_c,
         .decode4 = decode4_c,
         .winograd = &qnn_winograd_c,
+        .how = {.threads = 1},
     };
     return &isa;
 }

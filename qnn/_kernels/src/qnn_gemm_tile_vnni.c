@@ -63,6 +63,7 @@ const qnn_isa *qnn_isa_vnni(void)
     static qnn_isa isa; /* filled in under the interpreter's lock, with the same every time */
     isa = QNN_X86 ? *qnn_isa_avx2() : *qnn_isa_c(); /* an emulation may run anywhere */
     isa.panel = panel_vnni;
+    isa.how = (qnn_how){.avx2 = 1, .avx512 = QNN_HAS_LANES512, .threads = 1};
     isa.s8 = qnn_s8_vnni();
     isa.dots_s8 = qnn_dots_s8_vnni;
     if (QNN_HAS_LANES512)

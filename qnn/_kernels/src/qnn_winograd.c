@@ -127,6 +127,7 @@ static void do_block(void *context, int64_t begin, int64_t end, int worker)
     for (int64_t r = 0; r < rows; r += run)
         qnn_emit(j->isa, j->output, b.dense + r * width * j->out_c, (row + r) * j->out_w + 2 * b.x0, run * width, 0,
                  j->out_c, &j->counts[worker]);
+    qnn_add_emitted(j->isa, j->output, j->out_w, row, rows, 2 * b.x0, width, worker);
 }
 
 /* Packs QNN_WINO_LANES columns: one panel. Forward, columns are filters and pairs are channels. */
