@@ -193,7 +193,7 @@ class Quantizer:
         exponent = self._settle(lambda: self._first_of_values(values))
         ints, counts = self._counted(values, exponent)
         self._record(counts, values.shape)
-        return DFP(ints, exponent, self.bits)
+        return DFP(ints, exponent, self.format.bits)
 
     def requantize(
         self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None
@@ -249,7 +249,7 @@ class Quantizer:
         exponent = self._settle(first)
         ints, counts = self._made(make, exponent)
         self._record(counts, shape)
-        return DFP(ints, exponent, self.bits)
+        return DFP(ints, exponent, self.format.bits)
 
     @property
     def emits_as_made(self) -> bool:
@@ -323,12 +323,12 @@ class Quantizer:
         return Target(self.exponent, self.bits, self.rounding, None)
 
     def _target(self, exponent: int) -> Target:
-        noise = self._noise()
-        if noise is not None:
-            return Target(exponent, self.bits, self.rounding, noise)
+        bits, rounding = self.format.bits, self.format.rounding
+        if rounding is Rounding.STOCHASTIC:
+            return Target(exponent, bits, rounding, self._noise())
         kept = self._quiet
-        if kept is None or (kept.exponent, kept.bits, kept.rounding) != (exponent, self.bits, self.rounding):
-            kept = self._quiet = Target(exponent, self.bits, self.rounding)
+        if kept is None or kept.exponent != exponent or kept.bits != bits or kept.rounding is not rounding:
+            kept = self._quiet = Target(exponent, bits, rounding)
         return kept
 
     def _record(self, counts: Counts, shape: tuple[int, ...]) -> None:
@@ -366,9 +366,10 @@ class Quantizer:
         """
         version = master.version
         # Evaluation in the middle of a step takes the integers of the step, unless it sees other weights.
-        for mode in (self.training, True) if view is None else (self.training,):
-            if (copy := self._copies.get((version, mode, at_least))) is not None:
-                return copy
+        if self._copies:
+            for mode in (self.training, True) if view is None else (self.training,):
+                if (copy := self._copies.get((version, mode, at_least))) is not None:
+                    return copy
         if self.training and self._version not in (None, version):
             raise RuntimeError(
                 f"{self.label}: the parameter changed but the step did not; exponents move once per step: "
@@ -384,8 +385,8 @@ class Quantizer:
         copy = DFP(ints, exponent, self.bits)
         if self.training:
             self._version = version
-        self._copies = {key: old for key, old in self._copies.items() if key[0] == version}
-        self._copies[version, self.training, at_least] = copy
+        current = {key: old for key, old in self._copies.items() if key[0] == version} if self._copies else {}
+        self._copies = {**current, (version, self.training, at_least): copy}
         return copy
 
     def _counted(self, values: NDArray[np.float32], exponent: int) -> tuple[NDArray[Any], Counts]:
@@ -414,13 +415,11 @@ class Quantizer:
     # --- time and state ---
     def advance(self) -> None:
         """End the step: the counts of its data give the next exponent (clause EXP-2)."""
-        self._finish_awaited()
-        if self._pending is not None:
-            self.counts = self._pending
-            if self.initialised and self.format.exponent is None:
-                self.exponent = next_exponent(self._pending, self.exponent, self.format.r_max)
-        else:
-            self.counts = None
+        if self._awaited:
+            self._finish_awaited()
+        counts = self.counts = self._pending
+        if counts is not None and self.initialised and self.format.exponent is None:
+            self.exponent = next_exponent(counts, self.exponent, self.format.r_max)
         self.forget_step()
 
     def _finish_awaited(self) -> None:
@@ -435,7 +434,9 @@ class Quantizer:
 
     def forget_step(self) -> None:
         """Drop the counts of a step that will not be finished, and take its noise from the first word again."""
-        self._pending, self._used, self._copies, self._version = None, 0, {}, None
+        self._pending, self._used, self._version = None, 0, None
+        if self._copies:
+            self._copies = {}
         self._awaited.clear()
 
     @property
