@@ -72,7 +72,10 @@ class _State:
 
     recording: bool = True
     traces: ClassVar[list[list[TraceEntry]]] = []
-    module_path: ClassVar[list[str]] = []
+
+
+MODULE_PATH: list[str] = []
+"""Names of the modules that are running, the innermost last."""
 
 
 class TraceEntry:
@@ -126,7 +129,10 @@ def is_recording() -> bool:
 
 
 class module_scope:
-    """Name the module whose operations run inside the block (used by messages and traces)."""
+    """Name the module whose operations run inside the block, for messages and traces.
+
+    ``Module`` and the tape, which do it hundreds of times a step, add to :data:`MODULE_PATH` themselves.
+    """
 
     __slots__ = ("name",)
 
@@ -134,15 +140,15 @@ class module_scope:
         self.name = name
 
     def __enter__(self) -> None:
-        _State.module_path.append(self.name)
+        MODULE_PATH.append(self.name)
 
     def __exit__(self, *error: object) -> None:
-        _State.module_path.pop()
+        MODULE_PATH.pop()
 
 
 def current_module() -> str:
     """Dotted name of the module that is running now, or an empty string."""
-    return _State.module_path[-1] if _State.module_path else ""
+    return MODULE_PATH[-1] if MODULE_PATH else ""
 
 
 class Operation:
@@ -193,6 +199,7 @@ def record(operation: Operation, inputs: Sequence[Array], output: Array) -> None
 
 
 __all__ = [
+    "MODULE_PATH",
     "REGISTRY",
     "Array",
     "ExactSum",
