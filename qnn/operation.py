@@ -68,10 +68,13 @@ class GradientSum(Protocol):
 
 
 class _State:
-    """What the tape is doing now: recording gradients, and who watches the operations (``trace``)."""
+    """Whether the tape records gradients now."""
 
     recording: bool = True
-    traces: ClassVar[list[list[TraceEntry]]] = []
+
+
+TRACES: list[list[TraceEntry]] = []
+"""What each open :func:`trace` has collected."""
 
 
 MODULE_PATH: list[str] = []
@@ -106,11 +109,11 @@ def describe(data: Array) -> str:
 def trace() -> Iterator[list[TraceEntry]]:
     """Collect every operation that runs inside the block, in order: the tape as a list."""
     entries: list[TraceEntry] = []
-    _State.traces.append(entries)
+    TRACES.append(entries)
     try:
         yield entries
     finally:
-        _State.traces.remove(entries)
+        TRACES.remove(entries)
 
 
 @contextlib.contextmanager
@@ -194,13 +197,14 @@ def register(cls: type[Operation]) -> type[Operation]:
 
 def record(operation: Operation, inputs: Sequence[Array], output: Array) -> None:
     """Tell every open :func:`trace` of an operation that ran."""
-    for entries in _State.traces:
+    for entries in TRACES:
         entries.append(TraceEntry(operation, current_module(), inputs, output))
 
 
 __all__ = [
     "MODULE_PATH",
     "REGISTRY",
+    "TRACES",
     "Array",
     "ExactSum",
     "Gradient",

@@ -165,9 +165,7 @@ class Quantizer:
     _awaited: list[Emitted] = field(default_factory=list, repr=False, compare=False)  # whose counts are not there yet
     _copies: dict[tuple[int, bool, int | None], DFP] = field(default_factory=dict, repr=False)
     _version: int | None = None
-    _quiet: Target | None = field(
-        default=None, repr=False, compare=False
-    )  # the last one without noise: most steps want it again
+    _quiet: dict[int, Target] = field(default_factory=dict, repr=False, compare=False)  # without noise, by exponent
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -326,9 +324,9 @@ class Quantizer:
         bits, rounding = self.format.bits, self.format.rounding
         if rounding is Rounding.STOCHASTIC:
             return Target(exponent, bits, rounding, self._noise())
-        kept = self._quiet
-        if kept is None or kept.exponent != exponent or kept.bits != bits or kept.rounding is not rounding:
-            kept = self._quiet = Target(exponent, bits, rounding)
+        kept = self._quiet.get(exponent)
+        if kept is None or kept.bits != bits or kept.rounding is not rounding:
+            kept = self._quiet[exponent] = Target(exponent, bits, rounding)
         return kept
 
     def _record(self, counts: Counts, shape: tuple[int, ...]) -> None:
@@ -390,7 +388,7 @@ class Quantizer:
         return copy
 
     def _counted(self, values: NDArray[np.float32], exponent: int) -> tuple[NDArray[Any], Counts]:
-        return self._made(lambda target: _kernels.call("quantize", values, target), exponent)
+        return self._made(partial(_kernels.call, "quantize", values), exponent)
 
     def _first_of_values(self, values: NDArray[np.float32]) -> int | None:
         """Smallest exponent without overflow for real values (clause EXP-5)."""
@@ -401,16 +399,15 @@ class Quantizer:
         return first_exponent_float(low, high, self.bits)
 
     def _noise(self) -> Noise | None:
-        if self.rounding != Rounding.STOCHASTIC:
+        form, clock = self.format, self.clock
+        if form.rounding != Rounding.STOCHASTIC:
             return None
-        if self.clock is None or self.stream is None:
+        if clock is None or self.stream is None:
             raise RuntimeError(
                 f"{self.label} rounds stochastically but has no noise stream yet: call run = qnn.nn.prepare(model, "
                 f"criterion, seed=...) before the first step"
             )
-        return Noise(
-            self.format.noise, self.clock.seed, self.stream, self.clock.step, self._used, self.format.noise_bits
-        )
+        return Noise(form.noise, clock.seed, self.stream, clock.step, self._used, form.noise_bits)
 
     # --- time and state ---
     def advance(self) -> None:
@@ -437,7 +434,8 @@ class Quantizer:
         self._pending, self._used, self._version = None, 0, None
         if self._copies:
             self._copies = {}
-        self._awaited.clear()
+        if self._awaited:
+            self._awaited.clear()
 
     @property
     def label(self) -> str:

@@ -14,6 +14,7 @@ from qnn.numerics import DFP
 from qnn.operation import (
     MODULE_PATH,
     REGISTRY,
+    TRACES,
     Array,
     ExactSum,
     Gradient,
@@ -24,7 +25,6 @@ from qnn.operation import (
     is_recording,
     record,
 )
-
 
 _set = object.__setattr__
 
@@ -445,7 +445,8 @@ def apply(operation: Operation, *inputs: Tensor, grad_site: GradientSum | None =
     out = Tensor(data, requires_grad=recorded, grad_site=grad_site, strict=strict)
     if recorded:
         out._node = _Node(operation, inputs, current_module())
-    record(operation, arrays, out.data)
+    if TRACES:
+        record(operation, arrays, out.data)
     return out
 
 
@@ -494,7 +495,7 @@ def _reverse_order(root: Tensor) -> list[Tensor]:
 
 def _combine(tensor: Tensor, parts: list[Gradient]) -> Gradient:
     """One gradient from the parts that several consumers sent."""
-    if len(parts) == 1 and isinstance(parts[0], DFP):
+    if len(parts) == 1 and (isinstance(parts[0], DFP) or isinstance(tensor, Parameter) or not tensor.is_integer):
         return parts[0]
     kinds = {DFP if isinstance(part, DFP) else type(part) for part in parts}
     if len(kinds) > 1:

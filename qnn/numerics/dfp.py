@@ -35,11 +35,7 @@ def int_limits(bits: int) -> tuple[int, int]:
 
 def _normal_format(of: DFP | Target) -> int:
     """Check exponent and width and make them Python integers; returns the width."""
-    exponent, bits = of.exponent, of.bits
-    # A training step makes hundreds of these objects, nearly all from normal numbers.
-    if type(exponent) is int and type(bits) is int and EXP_MIN <= exponent <= EXP_MAX and 2 <= bits <= 16:
-        return bits
-    exponent, bits = checked_exponent(exponent), checked_bits(bits)
+    exponent, bits = checked_exponent(of.exponent), checked_bits(of.bits)
     object.__setattr__(of, "exponent", exponent)
     object.__setattr__(of, "bits", bits)
     return bits
@@ -75,7 +71,10 @@ class DFP:
     bits: int = 8
 
     def __post_init__(self) -> None:
-        bits = _normal_format(self)
+        exponent, bits = self.exponent, self.bits
+        # A training step makes hundreds of these objects, nearly all from normal numbers.
+        if not (type(exponent) is type(bits) is int and EXP_MIN <= exponent <= EXP_MAX and 2 <= bits <= 16):
+            bits = _normal_format(self)
         wanted = _INT8 if bits <= 8 else _INT16
         if not isinstance(self.ints, np.ndarray) or self.ints.dtype != wanted:
             got = getattr(self.ints, "dtype", type(self.ints).__name__)
@@ -291,7 +290,7 @@ def align_bias(bias: DFP, exponent: int) -> NDArray[np.int64]:
             f"got a bias of {_largest(bias.ints)} to be shifted left by {shift}; int64 is the bound; "
             "quantise it at a lower exponent"
         )
-    return np.asarray(bias.ints.astype(np.int64) << min(shift, 63))
+    return np.asarray(np.left_shift(bias.ints, min(shift, 63), dtype=np.int64))
 
 
 def add_requantize(

@@ -227,24 +227,20 @@ class Noise:
     def __post_init__(self) -> None:
         if self.kind not in ("philox", "lfsr16"):
             raise ValueError(f"got noise kind {self.kind!r}; allowed are 'philox' and 'lfsr16'; choose one of them")
-        if not self._is_normal():
-            self._normalise()
-        if self.taps is not LFSR_TAPS:
-            object.__setattr__(self, "taps", tuple(operator.index(t) for t in self.taps))
-        if self.kind == "lfsr16":
-            lfsr_orbit(self.taps)
-
-    def _is_normal(self) -> bool:
-        """Whether all numbers are Python integers in range, as nearly all are of the hundreds that a step makes."""
         seed, stream, step, start, bits = self.seed, self.stream, self.step, self.start, self.bits
-        return (
+        if not (  # Python integers in range, as nearly all are of the hundreds that a training step makes
             type(seed) is type(stream) is type(step) is type(start) is type(bits) is int
             and 0 <= seed < 2**64
             and 0 <= stream < 2**32
             and 0 <= step < 2**32
             and 0 <= start < 2**64
             and 1 <= bits <= 16
-        )
+        ):
+            self._normalise()
+        if self.taps is not LFSR_TAPS:
+            object.__setattr__(self, "taps", tuple(operator.index(t) for t in self.taps))
+        if self.kind == "lfsr16":
+            lfsr_orbit(self.taps)
 
     def _normalise(self) -> None:
         """Make the numbers Python integers, or say which one is out of range."""
