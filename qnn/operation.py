@@ -68,11 +68,17 @@ class GradientSum(Protocol):
 
 
 class _State:
-    """What the tape is doing now: recording gradients, and who watches the operations (``trace``)."""
+    """Whether the tape records gradients now."""
 
     recording: bool = True
-    traces: ClassVar[list[list[TraceEntry]]] = []
-    module_path: ClassVar[list[str]] = []
+
+
+TRACES: list[list[TraceEntry]] = []
+"""What each open :func:`trace` has collected."""
+
+
+MODULE_PATH: list[str] = []
+"""Names of the modules that are running, the innermost last."""
 
 
 class TraceEntry:
@@ -103,11 +109,11 @@ def describe(data: Array) -> str:
 def trace() -> Iterator[list[TraceEntry]]:
     """Collect every operation that runs inside the block, in order: the tape as a list."""
     entries: list[TraceEntry] = []
-    _State.traces.append(entries)
+    TRACES.append(entries)
     try:
         yield entries
     finally:
-        _State.traces.remove(entries)
+        TRACES.remove(entries)
 
 
 @contextlib.contextmanager
@@ -126,7 +132,10 @@ def is_recording() -> bool:
 
 
 class module_scope:
-    """Name the module whose operations run inside the block (used by messages and traces)."""
+    """Name the module whose operations run inside the block, for messages and traces.
+
+    ``Module`` and the tape, which do it hundreds of times a step, add to :data:`MODULE_PATH` themselves.
+    """
 
     __slots__ = ("name",)
 
@@ -134,15 +143,15 @@ class module_scope:
         self.name = name
 
     def __enter__(self) -> None:
-        _State.module_path.append(self.name)
+        MODULE_PATH.append(self.name)
 
     def __exit__(self, *error: object) -> None:
-        _State.module_path.pop()
+        MODULE_PATH.pop()
 
 
 def current_module() -> str:
     """Dotted name of the module that is running now, or an empty string."""
-    return _State.module_path[-1] if _State.module_path else ""
+    return MODULE_PATH[-1] if MODULE_PATH else ""
 
 
 class Operation:
@@ -188,12 +197,14 @@ def register(cls: type[Operation]) -> type[Operation]:
 
 def record(operation: Operation, inputs: Sequence[Array], output: Array) -> None:
     """Tell every open :func:`trace` of an operation that ran."""
-    for entries in _State.traces:
+    for entries in TRACES:
         entries.append(TraceEntry(operation, current_module(), inputs, output))
 
 
 __all__ = [
+    "MODULE_PATH",
     "REGISTRY",
+    "TRACES",
     "Array",
     "ExactSum",
     "Gradient",

@@ -169,9 +169,7 @@ class Quantizer:
     _awaited: list[Emitted] = field(default_factory=list, repr=False, compare=False)  # whose counts are not there yet
     _copies: dict[tuple[int, bool, int | None], DFP] = field(default_factory=dict, repr=False)
     _version: int | None = None
-    _quiet: Target | None = field(
-        default=None, repr=False, compare=False
-    )  # the last one without noise: most steps want it again
+    _quiet: dict[int, Target] = field(default_factory=dict, repr=False, compare=False)  # without noise, by exponent
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -197,7 +195,7 @@ class Quantizer:
         exponent = self._settle(lambda: self._first_of_values(values))
         ints, counts = self._counted(values, exponent)
         self._record(counts, values.shape)
-        return DFP(ints, exponent, self.bits)
+        return DFP(ints, exponent, self.format.bits)
 
     def requantize(
         self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None
@@ -258,7 +256,7 @@ class Quantizer:
         exponent = self._settle(first)
         ints, counts = self._made(make, exponent)
         self._record(counts, shape)
-        return DFP(ints, exponent, self.bits)
+        return DFP(ints, exponent, self.format.bits)
 
     @property
     def emits_as_made(self) -> bool:
@@ -337,12 +335,12 @@ class Quantizer:
         return Target(self.exponent, self.bits, self.rounding, None)
 
     def _target(self, exponent: int) -> Target:
-        noise = self._noise()
-        if noise is not None:
-            return Target(exponent, self.bits, self.rounding, noise)
-        kept = self._quiet
-        if kept is None or (kept.exponent, kept.bits, kept.rounding) != (exponent, self.bits, self.rounding):
-            kept = self._quiet = Target(exponent, self.bits, self.rounding)
+        bits, rounding = self.format.bits, self.format.rounding
+        if rounding is Rounding.STOCHASTIC:
+            return Target(exponent, bits, rounding, self._noise())
+        kept = self._quiet.get(exponent)
+        if kept is None or kept.bits != bits or kept.rounding is not rounding:
+            kept = self._quiet[exponent] = Target(exponent, bits, rounding)
         return kept
 
     def _record(self, counts: Counts, shape: tuple[int, ...]) -> None:
@@ -380,9 +378,10 @@ class Quantizer:
         """
         version = master.version
         # Evaluation in the middle of a step takes the integers of the step, unless it sees other weights.
-        for mode in (self.training, True) if view is None else (self.training,):
-            if (copy := self._copies.get((version, mode, at_least))) is not None:
-                return copy
+        if self._copies:
+            for mode in (self.training, True) if view is None else (self.training,):
+                if (copy := self._copies.get((version, mode, at_least))) is not None:
+                    return copy
         if self.training and self._version not in (None, version):
             raise RuntimeError(
                 f"{self.label}: the parameter changed but the step did not; exponents move once per step: "
@@ -398,12 +397,12 @@ class Quantizer:
         copy = DFP(ints, exponent, self.bits)
         if self.training:
             self._version = version
-        self._copies = {key: old for key, old in self._copies.items() if key[0] == version}
-        self._copies[version, self.training, at_least] = copy
+        current = {key: old for key, old in self._copies.items() if key[0] == version} if self._copies else {}
+        self._copies = {**current, (version, self.training, at_least): copy}
         return copy
 
     def _counted(self, values: NDArray[np.float32], exponent: int) -> tuple[NDArray[Any], Counts]:
-        return self._made(lambda target: _kernels.call("quantize", values, target), exponent)
+        return self._made(partial(_kernels.call, "quantize", values), exponent)
 
     def _first_of_values(self, values: NDArray[np.float32]) -> int | None:
         """Smallest exponent without overflow for real values (clause EXP-5)."""
@@ -414,27 +413,24 @@ class Quantizer:
         return first_exponent_float(low, high, self.bits)
 
     def _noise(self) -> Noise | None:
-        if self.rounding != Rounding.STOCHASTIC:
+        form, clock = self.format, self.clock
+        if form.rounding != Rounding.STOCHASTIC:
             return None
-        if self.clock is None or self.stream is None:
+        if clock is None or self.stream is None:
             raise RuntimeError(
                 f"{self.label} rounds stochastically but has no noise stream yet: call run = qnn.nn.prepare(model, "
                 f"criterion, seed=...) before the first step"
             )
-        return Noise(
-            self.format.noise, self.clock.seed, self.stream, self.clock.step, self._used, self.format.noise_bits
-        )
+        return Noise(form.noise, clock.seed, self.stream, clock.step, self._used, form.noise_bits)
 
     # --- time and state ---
     def advance(self) -> None:
         """End the step: the counts of its data give the next exponent (clause EXP-2)."""
-        self._finish_awaited()
-        if self._pending is not None:
-            self.counts = self._pending
-            if self.initialised and self.format.exponent is None:
-                self.exponent = next_exponent(self._pending, self.exponent, self.format.r_max)
-        else:
-            self.counts = None
+        if self._awaited:
+            self._finish_awaited()
+        counts = self.counts = self._pending
+        if counts is not None and self.initialised and self.format.exponent is None:
+            self.exponent = next_exponent(counts, self.exponent, self.format.r_max)
         self.forget_step()
 
     def _finish_awaited(self) -> None:
@@ -449,8 +445,11 @@ class Quantizer:
 
     def forget_step(self) -> None:
         """Drop the counts of a step that will not be finished, and take its noise from the first word again."""
-        self._pending, self._used, self._copies, self._version = None, 0, {}, None
-        self._awaited.clear()
+        self._pending, self._used, self._version = None, 0, None
+        if self._copies:
+            self._copies = {}
+        if self._awaited:
+            self._awaited.clear()
 
     @property
     def label(self) -> str:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.errors import StrictError
-from qnn.lazy import plain
+from qnn.lazy import Lazy, plain
 from qnn.numerics import DFP
 from qnn.operation import (
+    MODULE_PATH,
     REGISTRY,
+    TRACES,
     Array,
     ExactSum,
     Gradient,
@@ -21,9 +23,10 @@ from qnn.operation import (
     current_module,
     describe,
     is_recording,
-    module_scope,
     record,
 )
+
+_set = object.__setattr__
 
 
 class _Node:
@@ -377,16 +380,16 @@ class Parameter(Tensor):
 
     @grad.setter
     def grad(self, value: Gradient | None) -> None:
-        self._total = value
+        _set(self, "_total", value)
 
     def _accumulate(self, gradient: Gradient) -> None:
-        self._total = plain(gradient) if self._total is None else _combine(self, [self._total, gradient])
+        _set(self, "_total", plain(gradient) if self._total is None else _combine(self, [self._total, gradient]))
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key == "data":
-            object.__setattr__(self, "version", self.version + 1)
-            object.__setattr__(self, "initial", None)
-        object.__setattr__(self, key, value)
+            _set(self, "version", self.version + 1)
+            _set(self, "initial", None)
+        _set(self, key, value)
 
 
 class SecondParameter(Parameter):
@@ -427,16 +430,23 @@ def apply(operation: Operation, *inputs: Tensor, grad_site: GradientSum | None =
     grad_site, strict
         Given to the output tensor, see :class:`Tensor`; integers made from strict integers are strict anyway.
     """
-    recorded = is_recording() and any(t.requires_grad for t in inputs)
-    operation.needs = tuple(recorded and t.requires_grad for t in inputs)
+    needs = [t.requires_grad for t in inputs]
+    recorded = is_recording() and any(needs)
+    operation.needs = tuple(needs) if recorded else (False,) * len(needs)
     arrays = [t.data for t in inputs]
-    data = operation.forward(*(arrays if operation.takes_lazy else map(plain, arrays)))
-    if isinstance(data, DFP):  # a layer without a recipe (Flatten) does not end the strictness of what it passes on
-        strict = strict or any(t.strict and t.is_integer for t in inputs)
+    if not operation.takes_lazy:
+        for array in arrays:
+            if isinstance(array, Lazy):
+                plain(array)
+    data = operation.forward(*arrays)
+    if not strict and isinstance(data, DFP):
+        # A layer without a recipe (Flatten) does not end the strictness of what it passes on.
+        strict = any(t.strict and t.is_integer for t in inputs)
     out = Tensor(data, requires_grad=recorded, grad_site=grad_site, strict=strict)
     if recorded:
         out._node = _Node(operation, inputs, current_module())
-    record(operation, arrays, out.data)
+    if TRACES:
+        record(operation, arrays, out.data)
     return out
 
 
@@ -466,23 +476,27 @@ def _reverse_order(root: Tensor) -> list[Tensor]:
     """Tensors that ``root`` depends on, each before its inputs; iterative, so depth is no limit."""
     order: list[Tensor] = []
     seen: set[int] = set()
-    stack: list[tuple[Tensor, bool]] = [(root, False)]
+    stack: list[Tensor | None] = [root]  # above None lie the inputs of what is below it
     while stack:
-        tensor, done = stack.pop()
-        if done:
-            order.append(tensor)
-            continue
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        stack.append((tensor, True))
-        if tensor._node is not None:
-            stack.extend((p, False) for p in tensor._node.parents if p.requires_grad)
+        tensor = stack.pop()
+        if tensor is None:
+            done = stack.pop()
+            assert done is not None
+            order.append(done)
+        elif id(tensor) not in seen:
+            seen.add(id(tensor))
+            if tensor._node is None:
+                order.append(tensor)
+            else:
+                stack += (tensor, None)
+                stack += [p for p in tensor._node.parents if p.requires_grad]
     return order[::-1]
 
 
 def _combine(tensor: Tensor, parts: list[Gradient]) -> Gradient:
     """One gradient from the parts that several consumers sent."""
+    if len(parts) == 1 and (isinstance(parts[0], DFP) or isinstance(tensor, Parameter) or not tensor.is_integer):
+        return parts[0]
     kinds = {DFP if isinstance(part, DFP) else type(part) for part in parts}
     if len(kinds) > 1:
         raise ValueError(
@@ -498,8 +512,6 @@ def _combine(tensor: Tensor, parts: list[Gradient]) -> Gradient:
         if not tensor.is_integer or isinstance(tensor, Parameter):
             return total
         return _site(tensor, parts).quantize(total.to_float32() if isinstance(total, ExactSum) else total)
-    if len(parts) == 1:
-        return integers[0]
     return _site(tensor, parts).add(integers)
 
 
@@ -533,17 +545,21 @@ def _step_back(tensor: Tensor, node: _Node, gradient: Gradient, pending: dict[in
             f"got a second backward() through {tensor!r}; its saved arrays are freed after the first: run the "
             f"forward pass again"
         )
-    with module_scope(node.module):
+    MODULE_PATH.append(node.module)
+    try:
         gradients = operation.backward(gradient if operation.takes_lazy else plain(gradient))
-    if len(gradients) != len(node.parents):
+    finally:
+        MODULE_PATH.pop()
+    parents = node.parents
+    if len(gradients) != len(parents):
         raise ValueError(
-            f"got {len(gradients)} gradients from `{operation.name}`.backward; it has {len(node.parents)} inputs: "
+            f"got {len(gradients)} gradients from `{operation.name}`.backward; it has {len(parents)} inputs: "
             f"return one each (None where there is none)"
         )
-    for parent, part in zip(node.parents, gradients, strict=True):
+    for parent, part in zip(parents, gradients, strict=True):
         if part is None or not parent.requires_grad:
             continue
-        if tuple(part.shape) != parent.shape:
+        if part.shape != parent.data.shape:
             raise ValueError(
                 f"got a gradient of shape {tuple(part.shape)} from `{operation.name}` for an input of shape "
                 f"{parent.shape}; the shapes must agree"

@@ -146,7 +146,8 @@ def get(operation: str) -> Kernel:
 
 def call(operation: str, *args: Any, **kwargs: Any) -> Any:
     """Run `operation` on the chosen path; the same as ``get(operation)(*args, **kwargs)``."""
-    return get(operation)(*args, **kwargs)
+    kernel = _active.get(operation) or get(operation)
+    return kernel(*args, **kwargs)
 
 
 def active_path(operation: str | None = None) -> str:

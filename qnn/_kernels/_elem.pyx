@@ -204,7 +204,8 @@ cdef inline qnn_how _how(int path) noexcept nogil:
 
 
 cdef inline bint _is(object array, object dtype):
-    return isinstance(array, _np.ndarray) and (<cnp.ndarray>array).dtype == dtype
+    return isinstance(array, cnp.ndarray) and (
+        (<cnp.ndarray>array).dtype is dtype or (<cnp.ndarray>array).dtype == dtype)
 
 
 cdef inline bint _is_small(object array):
@@ -214,6 +215,19 @@ cdef inline bint _is_small(object array):
 
 cdef inline bint _is_row(object array, object dtype, int64_t size):
     return _is(array, dtype) and (<cnp.ndarray>array).ndim == 1 and (<cnp.ndarray>array).shape[0] == size
+
+
+cdef inline bint _alike(object array, object other):
+    """Whether it is an array of int8 or int16 of the other one's shape."""
+    return _is_small(array) and cnp.PyArray_SAMESHAPE(<cnp.ndarray>array, <cnp.ndarray>other)
+
+
+cdef inline bint _has_axes(object array):
+    return (<cnp.ndarray>array).ndim > 0
+
+
+cdef inline int64_t _size(object array):
+    return cnp.PyArray_SIZE(<cnp.ndarray>array)
 
 
 cdef inline int64_t _last(object array):
@@ -259,7 +273,7 @@ def quantize(int path, object x, object target):
     cdef cnp.ndarray flat = _dense(x), out = _storage(x.shape, target)
     cdef qnn_target t
     cdef qnn_counts counts = [0, 0, 0, 0]
-    cdef int64_t n = x.size, bad
+    cdef int64_t n = _size(x), bad
     alive = fill_target(&t, target, 0, 1, n)
     with nogil:
         bad = qnn_quantize_tensor(<float *>flat.data, n, &t, _how(path), out.data, &counts)
@@ -269,7 +283,7 @@ def quantize(int path, object x, object target):
 
 
 def requantize(int path, object acc, object exponent, object target, object divisor=1, object bias=None):
-    if not (isinstance(acc, _np.ndarray) and acc.dtype in (_INT8, _INT16, _INT32, _INT64)
+    if not (isinstance(acc, cnp.ndarray) and acc.dtype in (_INT8, _INT16, _INT32, _INT64)
             and isinstance(target, _Target)
             and (bias is None or (acc.ndim > 0 and _is_row(bias, _INT64, _last(acc))))
             and 1 <= _operator.index(divisor) < 2**63):
@@ -409,19 +423,19 @@ def scale(int path, object x, object gamma, object bias, object exponent, object
 
 def scale_grad(int path, object g, object x, object gamma, object exponent, object target, object behind=None,
                object output=None):
-    if not (_is_small(g) and _is_small(x) and g.ndim > 0 and g.size and g.shape == x.shape
+    if not (_is_small(x) and _has_axes(x) and _size(x) and _alike(g, x)
             and (_is_row(gamma, _INT8, _last(x)) or _is_row(gamma, _INT16, _last(x))) and isinstance(target, _Target)
-            and (behind is None or (_is_small(behind) and behind.shape == x.shape))
-            and (output is None or (_is_small(output) and output.shape == x.shape))):
+            and (behind is None or _alike(behind, x)) and (output is None or _alike(output, x))):
         return _reference["scale_grad"](g, x, gamma, exponent, target, behind, output)
     cdef cnp.ndarray out = _storage(x.shape, target)
-    if output is not None and out.dtype != g.dtype:
+    if output is not None and _bytes(out) != _bytes(g):
         g, output = relu_grad(path, g, output), None
-    cdef cnp.ndarray flat_g = _dense(g), flat_x = _dense(x), factors = gamma.astype(_np.int32), flat_y, flat_z
+    cdef cnp.ndarray flat_g = _dense(g), flat_x = _dense(x), flat_y, flat_z
+    cdef cnp.ndarray factors = cnp.PyArray_Cast(<cnp.ndarray>gamma, cnp.NPY_INT32)
     cdef qnn_target t
     cdef qnn_counts counts = [0, 0, 0, 0]
-    cdef int64_t n = x.size, cols = _last(x)
-    cdef cnp.ndarray sums = _np.empty((4, cols), _np.int64)
+    cdef int64_t n = _size(x), cols = _last(x)
+    cdef cnp.ndarray sums = _empty((4, cols), _INT64)
     cdef const void *y = NULL
     cdef const void *z = NULL
     cdef int y_bytes = 0, z_bytes = 0, failed
@@ -488,14 +502,14 @@ def normalize_scale(int path, object x, object mean_q, object k, object target, 
 
 
 def normalize_grad(int path, object g, object x, object a, object b, object c, object target):
-    if not (_is_small(g) and _is_small(x) and g.ndim > 0 and g.shape == x.shape and _is_row(a, _FLOAT32, _last(x))
+    if not (_is_small(x) and _has_axes(x) and _alike(g, x) and _is_row(a, _FLOAT32, _last(x))
             and _is_row(b, _FLOAT32, _last(x)) and _is_row(c, _FLOAT32, _last(x)) and isinstance(target, _Target)):
         return _reference["normalize_grad"](g, x, a, b, c, target)
     cdef cnp.ndarray flat_g = _dense(g), flat_x = _dense(x), da = _dense(a), db = _dense(b), dc = _dense(c)
     cdef cnp.ndarray out = _storage(x.shape, target)
     cdef qnn_target t
     cdef qnn_counts counts = [0, 0, 0, 0]
-    cdef int64_t n = x.size, cols = _last(x), bad
+    cdef int64_t n = _size(x), cols = _last(x), bad
     alive = fill_target(&t, target, 0, 1, n)
     if n == 0:
         return out, _Counts()
@@ -510,8 +524,8 @@ def normalize_grad(int path, object g, object x, object a, object b, object c, o
 
 # --- sums, ranges, simple operations, noise ---
 cdef object _sums(int path, cnp.ndarray x, cnp.ndarray y, int64_t cols):
-    cdef cnp.ndarray total = _np.zeros(cols, _np.int64), dot = _np.zeros(cols, _np.int64)
-    cdef int64_t rows = x.size // cols
+    cdef cnp.ndarray total = _empty(cols, _INT64), dot = _empty(cols, _INT64)
+    cdef int64_t rows = _size(x) // cols
     cdef int failed
     with nogil:
         failed = qnn_channel_sums(x.data, _bytes(x), y.data, _bytes(y), rows, cols, _how(path), <int64_t *>total.data,
@@ -522,14 +536,14 @@ cdef object _sums(int path, cnp.ndarray x, cnp.ndarray y, int64_t cols):
 
 
 def channel_sums(int path, object x):
-    if not (_is_small(x) and x.ndim > 0 and x.size):
+    if not (_is_small(x) and _has_axes(x) and _size(x)):
         return _reference["channel_sums"](x)
     flat = _dense(x)
     return _sums(path, flat, flat, _last(x))
 
 
 def channel_dots(int path, object g, object x):
-    if not (_is_small(g) and _is_small(x) and g.ndim > 0 and g.shape == x.shape and g.size):
+    if not (_is_small(x) and _has_axes(x) and _size(x) and _alike(g, x)):
         return _reference["channel_dots"](g, x)
     return _sums(path, _dense(g), _dense(x), _last(x))
 
@@ -546,7 +560,7 @@ def bn_statistics(int path, object s1, object s2, object count, object exponent,
     cdef int done
     if (_is_row(s1, _INT64, channels) and _is_row(s2, _INT64, channels) and entries >= 1 and 0 < eps32 < _INFINITY
             and -_MOST_EXPONENT <= e <= _MOST_EXPONENT):
-        out, d1, d2 = _np.empty((5, channels), _np.float32), _dense(s1), _dense(s2)
+        out, d1, d2 = _empty((5, channels), _FLOAT32), _dense(s1), _dense(s2)
         with nogil:
             done = qnn_bn_statistics(<int64_t *>d1.data, <int64_t *>d2.data, entries, ldexp(1.0, e), eps32, channels,
                                      <float *>out.data)
@@ -563,7 +577,7 @@ def bn_grad_coefficients(int path, object stats, object s1, object sg, object sg
     if (_is_row(s1, _INT64, channels) and _is_row(sg, _INT64, channels) and _is_row(sgx, _INT64, channels)
             and _is_row(stats.mean_q, _FLOAT32, channels) and _is_row(stats.inv_std, _FLOAT32, channels)
             and _is_row(stats.k, _FLOAT32, channels) and entries >= 1 and -_MOST_EXPONENT <= e <= _MOST_EXPONENT):
-        out = _np.empty((3, channels), _np.float32)
+        out = _empty((3, channels), _FLOAT32)
         mean_q, inv_std, k = _dense(stats.mean_q), _dense(stats.inv_std), _dense(stats.k)
         d1, dg, dgx = _dense(s1), _dense(sg), _dense(sgx)
         with nogil:
@@ -581,7 +595,7 @@ def softmax_cross_entropy(int path, object logits, object labels, object batch_s
     cdef qnn_elementary tables
     cdef int64_t rows, classes, all_rows
     cdef int done
-    if (_is(logits, _FLOAT32) and logits.ndim == 2 and isinstance(labels, _np.ndarray) and labels.dtype.kind in "iu"
+    if (_is(logits, _FLOAT32) and logits.ndim == 2 and isinstance(labels, cnp.ndarray) and labels.dtype.kind in "iu"
             and labels.shape == (logits.shape[0],) and logits.shape[1] >= 1 and logits.shape[0] >= 1
             and (batch_size is None or (type(batch_size) is int and 1 <= batch_size < 2**63))):
         x, picked = _dense(logits), _np.ascontiguousarray(labels, _INT64)
@@ -602,7 +616,7 @@ def softmax_cross_entropy(int path, object logits, object labels, object batch_s
 
 
 def int_range(int path, object x):
-    if not (isinstance(x, _np.ndarray) and x.dtype in (_INT8, _INT16, _INT32, _INT64) and x.size):
+    if not (isinstance(x, cnp.ndarray) and x.dtype in (_INT8, _INT16, _INT32, _INT64) and x.size):
         return _reference["int_range"](x)
     cdef cnp.ndarray flat = _dense(x)
     cdef int64_t n = x.size, low = 0, high = 0
@@ -648,7 +662,7 @@ def clip_ints(int path, object x, object lo, object hi):
 
 
 def relu_grad(int path, object g, object y):
-    if not (_is_small(g) and _is_small(y) and g.shape == y.shape):
+    if not (_is_small(y) and _alike(g, y)):
         return _reference["relu_grad"](g, y)
     cdef cnp.ndarray flat_g = _dense(g), flat_y = _dense(y), out = _empty(g.shape, g.dtype)
     cdef int64_t n = g.size
@@ -705,23 +719,31 @@ cdef bint _are_floats(object shape, tuple arrays) except -1:
     return True
 
 
+cdef float _float32(object number) except? -1:
+    """A number rounded once to float32, as NumPy rounds it."""
+    if type(number) is float and -1e30 < <double>number < 1e30:
+        return <float><double>number
+    return _np.float32(number)
+
+
 def sgd(int path, object w, object g, object velocity, object lr, object momentum=0.0, object weight_decay=0.0,
         object nesterov=False, object exponent=None):
     if exponent is not None and not _are_sums(g, exponent):
         return sgd(path, w, _reference["ints_to_float32"](g, exponent), velocity, lr, momentum, weight_decay, nesterov)
-    if not (isinstance(w, _np.ndarray) and _are_floats(w.shape, (w, velocity))
-            and (_are_floats(w.shape, (g,)) if exponent is None else g.shape == w.shape)):
+    if not (_is(w, _FLOAT32) and _is(velocity, _FLOAT32) and cnp.PyArray_SAMESHAPE(velocity, w)
+            and (exponent is not None or _is(g, _FLOAT32)) and cnp.PyArray_SAMESHAPE(g, w)):
         return _reference["sgd"](w, g, velocity, lr, momentum, weight_decay, nesterov, exponent)
     cdef cnp.ndarray dw = _dense(w), dg = _dense(g), dv = _dense(velocity)
-    cdef cnp.ndarray new = _empty(w.shape, _FLOAT32), speed = _empty(w.shape, _FLOAT32)
+    shape = w.shape
+    cdef cnp.ndarray new = _empty(shape, _FLOAT32), speed = _empty(shape, _FLOAT32)
     cdef qnn_sgd how_to
     cdef qnn_gradient gradient
-    cdef int64_t n = w.size, bad
+    cdef int64_t n = _size(w), bad
     gradient.data, gradient.bytes, gradient.power = <const void *>dg.data, 0, 1.0
-    how_to.rate, how_to.momentum = _np.float32(lr), _np.float32(momentum)
-    how_to.weight_decay, how_to.nesterov = _np.float32(weight_decay), bool(nesterov)
+    how_to.rate, how_to.momentum = _float32(lr), _float32(momentum)
+    how_to.weight_decay, how_to.nesterov = _float32(weight_decay), bool(nesterov)
     if exponent is not None:
-        gradient.bytes, gradient.power = _bytes(dg), 2.0 ** _operator.index(exponent)
+        gradient.bytes, gradient.power = _bytes(dg), ldexp(1.0, _operator.index(exponent))
     with nogil:
         bad = qnn_sgd_step(&how_to, <float *>dw.data, gradient, <float *>dv.data, n, _how(path), <float *>new.data,
                            <float *>speed.data)
@@ -732,7 +754,7 @@ def sgd(int path, object w, object g, object velocity, object lr, object momentu
 
 def adam(int path, object w, object g, object m, object v, object step, object lr, object beta1=0.9, object beta2=0.999,
          object eps=1e-8, object weight_decay=0.0):
-    if not (isinstance(w, _np.ndarray) and _are_floats(w.shape, (w, g, m, v)) and step >= 1 and 0 <= beta1 < 1
+    if not (isinstance(w, cnp.ndarray) and _are_floats(w.shape, (w, g, m, v)) and step >= 1 and 0 <= beta1 < 1
             and 0 <= beta2 < 1):
         return _reference["adam"](w, g, m, v, step, lr, beta1, beta2, eps, weight_decay)
     cdef cnp.ndarray dw = _dense(w), dg = _dense(g), dm = _dense(m), dv = _dense(v)
@@ -756,7 +778,7 @@ def adam(int path, object w, object g, object m, object v, object step, object l
 def shift_adamax(int path, object w, object g, object m, object v, object step, object lr, object beta1=0.875,
                  object beta2=1.0 - 2.0**-10, object eps=2.0**-27, object weight_decay=0.0, object store="exact",
                  object reading="nearest"):
-    if not (isinstance(w, _np.ndarray) and _are_floats(w.shape, (w, g, m, v)) and step >= 1 and 0 <= beta1 < 1
+    if not (isinstance(w, cnp.ndarray) and _are_floats(w.shape, (w, g, m, v)) and step >= 1 and 0 <= beta1 < 1
             and 0 <= beta2 < 1):
         return _reference["shift_adamax"](w, g, m, v, step, lr, beta1, beta2, eps, weight_decay, store, reading)
     cdef cnp.ndarray dw = _dense(w), dg = _dense(g), dm = _dense(m), dv = _dense(v)
@@ -897,7 +919,7 @@ cdef bint _window(qnn_window *w, object shape, object filters, object kernel, ob
 def shift_conv2d(int path, object x, object packed, object bits, object kernel, object stride=(1, 1),
                  object padding=(0, 0), object dilation=(1, 1), object groups=1, object truncating=False):
     cdef qnn_window w
-    if not (_is_small(x) and x.ndim == 4 and isinstance(packed, _np.ndarray) and packed.ndim == 2
+    if not (_is_small(x) and x.ndim == 4 and isinstance(packed, cnp.ndarray) and packed.ndim == 2
             and _window(&w, x.shape, packed.shape[0], kernel, stride, padding, dilation, groups)
             and _are_codes(packed, bits, w.kh * w.kw * (w.channels // w.groups))):
         return _reference["shift_conv2d"](x, packed, bits, kernel, stride, padding, dilation, groups, truncating)
@@ -968,7 +990,7 @@ cdef dict _PACK_TYPES = {_INT8: QNN_PACK_S8, _INT16: QNN_PACK_S16, _INT32: QNN_P
 
 
 def pack_bits(int path, object x):
-    if not (isinstance(x, _np.ndarray) and x.dtype in _PACK_TYPES and x.ndim > 0 and x.size):
+    if not (isinstance(x, cnp.ndarray) and x.dtype in _PACK_TYPES and x.ndim > 0 and x.size):
         return _reference["pack_bits"](x)
     cdef int64_t k = _last(x), rows = x.size // _last(x), bad
     cdef cnp.ndarray flat = _dense(x), words = _empty((*x.shape[: x.ndim - 1], (k + 63) // 64), _np.uint64)

@@ -1,10 +1,9 @@
 """Binding of the multiply-accumulate kernels: checks arrays and geometry, lets the interpreter go on, calls plain C."""
 
-import operator as _operator
-
 import numpy as _np
 
 cimport numpy as cnp
+from cpython.number cimport PyNumber_Index
 
 from qnn.numerics.exponent import Counts as _Counts
 from qnn.numerics.mac import accumulator_dtype as _accumulator_dtype
@@ -112,6 +111,8 @@ cdef extern from "qnn_self_check.h" nogil:
     const qnn_isa *qnn_isa_broken() noexcept
 
 cdef int _threads = 1
+cdef object _INT8 = _np.dtype(_np.int8), _INT16 = _np.dtype(_np.int16)
+cdef object _INT32 = _np.dtype(_np.int32), _INT64 = _np.dtype(_np.int64)
 cdef int64_t _LARGEST = 2**31 - 1
 
 
@@ -174,13 +175,19 @@ cdef cnp.ndarray _dense(cnp.ndarray array):
     return _np.array(array, order="C", copy=True)
 
 
+cdef bint _is_small(cnp.ndarray array):
+    """Whether it is an array of int8 or int16."""
+    cdef int kind = cnp.PyArray_TYPE(array)
+    return kind == cnp.NPY_INT8 or (kind == cnp.NPY_INT16 and cnp.PyArray_ISNOTSWAPPED(array))
+
+
 cdef cnp.ndarray _operand(object array, str name, int dimensions):
     """An int8 or int16 array in C order, copied if it is not contiguous."""
-    if not isinstance(array, _np.ndarray):
+    if not isinstance(array, cnp.ndarray):
         raise TypeError(f"got {type(array).__name__} for {name}; it must be a NumPy array of int8 or int16; convert it")
-    if array.dtype != _np.int8 and array.dtype != _np.int16:
+    if not _is_small(array):
         raise TypeError(f"got dtype {array.dtype} for {name}; allowed are int8 and int16; quantise first")
-    if array.ndim != dimensions:
+    if (<cnp.ndarray>array).ndim != dimensions:
         raise ValueError(f"got {name} of shape {array.shape}; it must have {dimensions} axes; reshape it")
     return _dense(array)
 
@@ -191,24 +198,28 @@ cdef int _bytes(cnp.ndarray array):
 
 cdef int _is_wide(int64_t k, int na, int nb) except -1:
     """Whether exact sums of k products need int64 (clause MAC-1)."""
+    cdef int bits = 8 * (na + nb) - 2
+    if 0 <= k < <int64_t>1 << (31 - bits):
+        return 0
     return _accumulator_dtype(k, 8 * na, 8 * nb) == _np.int64
 
 
-cdef tuple _pair(object values, str name, int64_t lowest):
-    """Two whole numbers of an argument such as stride, checked against what the kernels count with."""
+cdef int _pair(object values, str name, int64_t lowest, int64_t *vertical, int64_t *horizontal) except -1:
+    """Read two whole numbers of an argument such as stride, checked against what the kernels count with."""
     try:
         first, second = values
-        first, second = _operator.index(first), _operator.index(second)
+        first, second = PyNumber_Index(first), PyNumber_Index(second)
     except (TypeError, ValueError):
         raise TypeError(f"got {name} {values!r}; it must be a pair of whole numbers, (vertical, horizontal); "
                         "pass a tuple") from None
     if min(first, second) < lowest or max(first, second) > _LARGEST:
         raise ValueError(f"got {name} {values!r}; allowed are {lowest} to {_LARGEST}; correct it")
-    return first, second
+    vertical[0], horizontal[0] = first, second
+    return 0
 
 
 cdef object _sums(tuple shape, int wide):
-    return _empty(shape, _np.int64 if wide else _np.int32)
+    return _empty(shape, _INT64 if wide else _INT32)
 
 
 cdef class _Sink:
@@ -232,8 +243,8 @@ cdef class _Sink:
         sink.output.totals = NULL
         sink.counts.nonzero = sink.counts.overflow = sink.counts.overflow_double = sink.counts.saturated = 0
         if sink.requantize:
-            sink.array = _empty(shape, _np.int8 if target.bits <= 8 else _np.int16)
-            exponent = _operator.index(exponent)
+            sink.array = _empty(shape, _INT8 if target.bits <= 8 else _INT16)
+            exponent = PyNumber_Index(exponent)
             sink.alive = fill_target(&sink.target, target, exponent, 1, sink.array.size)
             sink.output.target = &sink.target
             sink._set_bias(bias)
@@ -247,7 +258,7 @@ cdef class _Sink:
         cdef cnp.ndarray array
         if bias is None:
             return 0
-        if not isinstance(bias, _np.ndarray) or bias.dtype != _np.int64:
+        if not isinstance(bias, cnp.ndarray) or bias.dtype != _np.int64:
             got = getattr(bias, "dtype", type(bias).__name__)
             raise TypeError(f"got a bias of type {got}; it must be an int64 array on the accumulator's grid; "
                             "convert it")
@@ -265,8 +276,8 @@ cdef class _Sink:
                               "free some memory or use smaller batches")
         if not self.requantize:
             return self.array
-        return self.array, _Counts(total=self.array.size, nonzero=self.counts.nonzero, overflow=self.counts.overflow,
-                                   overflow_double=self.counts.overflow_double, saturated=self.counts.saturated)
+        return self.array, _Counts(cnp.PyArray_SIZE(<cnp.ndarray>self.array), self.counts.nonzero, self.counts.overflow,
+                                   self.counts.overflow_double, self.counts.saturated)
 
 
 cdef class Kernels:
@@ -380,11 +391,12 @@ cdef class Kernels:
         cdef qnn_conv_shape s
         cdef _Sink sink
         cdef int status = 0, threads = _threads, gb = _bytes(g), wb = _bytes(w)
-        height, width = _pair(input_hw, "input_hw", 1)
-        groups = _operator.index(groups)
+        cdef int64_t height, width
+        _pair(input_hw, "input_hw", 1, &height, &width)
+        groups = PyNumber_Index(groups)
         _fill_shape(&s, (grad.shape[0], height, width, weights.shape[3] * groups), weights.shape, stride, padding,
                     dilation, groups)
-        _check_output(grad.shape, &s)
+        _check_output(g, &s)
         sink = _Sink.make((s.images, s.h, s.w, s.channels), _is_wide(s.kh * s.kw * (s.filters // s.groups), gb, wb),
                           target, exponent, None)
         if sink.array.size:
@@ -407,11 +419,12 @@ cdef class Kernels:
         cdef cnp.ndarray data = _operand(x, "x", 4), grad = _operand(g, "g", 4), out
         cdef qnn_conv_shape s
         cdef int status = 0, threads = _threads, xb = _bytes(data), gb = _bytes(grad), wide
-        height, width = _pair(kernel_hw, "kernel_hw", 1)
-        groups = _operator.index(groups)
+        cdef int64_t height, width
+        _pair(kernel_hw, "kernel_hw", 1, &height, &width)
+        groups = PyNumber_Index(groups)
         _fill_shape(&s, x.shape, (g.shape[3], height, width, x.shape[3] // max(groups, 1)), stride, padding, dilation,
                     groups)
-        _check_output(g.shape, &s)
+        _check_output(grad, &s)
         wide = _is_wide(s.images * s.oh * s.ow, xb, gb)
         out = _sums((s.filters, s.kh, s.kw, s.channels // s.groups), wide)
         if out.size:
@@ -483,20 +496,31 @@ cdef class _PreparedConv2d:
         return out
 
 
+cdef int64_t _positions(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) noexcept:
+    """Outputs along one axis (clause MAC-4); 0 where the definition refuses the sizes."""
+    cdef int64_t room = size + 2 * padding - dilation * (kernel - 1) - 1
+    return room // stride + 1 if size > 0 and kernel > 0 and room >= 0 else 0
+
+
 cdef int _fill_shape(qnn_conv_shape *s, tuple x, tuple w, object stride, object padding, object dilation,
                      object groups) except -1:
     """Geometry of a convolution of x [N, H, W, C] with w [O, KH, KW, C // groups], checked by the definition's code."""
-    groups = _operator.index(groups)
-    stride, padding, dilation = _pair(stride, "stride", 1), _pair(padding, "padding", 0), _pair(dilation, "dilation", 1)
-    _check_conv_shapes(x, w, groups)
-    out = _conv_output_hw(x[1:3], w[1:3], stride, padding, dilation)
+    cdef int64_t part
+    groups = PyNumber_Index(groups)
+    _pair(stride, "stride", 1, &s.stride_y, &s.stride_x)
+    _pair(padding, "padding", 0, &s.pad_y, &s.pad_x)
+    _pair(dilation, "dilation", 1, &s.dilation_y, &s.dilation_x)
+    if not 1 <= groups <= _LARGEST:
+        _check_conv_shapes(x, w, groups)  # which says what is wrong
     s.images, s.h, s.w, s.channels = x
-    s.filters, s.kh, s.kw = w[0], w[1], w[2]
-    s.oh, s.ow = out
-    s.stride_y, s.stride_x = stride
-    s.pad_y, s.pad_x = padding
-    s.dilation_y, s.dilation_x = dilation
+    s.filters, s.kh, s.kw, part = w
+    if not (1 <= groups <= s.channels and s.filters % <int64_t>groups == 0 and part * groups == s.channels):
+        _check_conv_shapes(x, w, groups)
     s.groups = groups
+    s.oh = _positions(s.h, s.kh, s.stride_y, s.pad_y, s.dilation_y)
+    s.ow = _positions(s.w, s.kw, s.stride_x, s.pad_x, s.dilation_x)
+    if s.oh < 1 or s.ow < 1:
+        _conv_output_hw(x[1:3], w[1:3], (s.stride_y, s.stride_x), (s.pad_y, s.pad_x), (s.dilation_y, s.dilation_x))
     # One output takes no stride and one tap no dilation: with 1 instead, no buffer grows with them.
     if s.oh == 1:
         s.stride_y = 1
@@ -509,9 +533,10 @@ cdef int _fill_shape(qnn_conv_shape *s, tuple x, tuple w, object stride, object 
     return 0
 
 
-cdef int _check_output(tuple got, qnn_conv_shape *s) except -1:
-    expected = (s.images, s.oh, s.ow, s.filters)
-    if got != expected:
+cdef int _check_output(cnp.ndarray grad, qnn_conv_shape *s) except -1:
+    if not (grad.shape[0] == s.images and grad.shape[1] == s.oh and grad.shape[2] == s.ow
+            and grad.shape[3] == s.filters):
+        got, expected = (<object>grad).shape, (s.images, s.oh, s.ow, s.filters)
         raise ValueError(f"got an output gradient of shape {got}; the convolution's output has {expected}; "
                          "check stride, padding and dilation")
     return 0

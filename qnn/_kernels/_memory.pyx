@@ -25,6 +25,7 @@ cdef extern from "numpy/arrayobject.h":
 ARENA = PyCapsule_New(<void *>qnn_arena_get(), "qnn_arena", NULL)
 """The arena, for the other extensions."""
 
+cdef object _NDARRAY = _np.ndarray
 cdef int64_t _SMALL = 1 << 14  # below, NumPy's own allocation is as quick
 
 
@@ -44,7 +45,7 @@ def empty(shape, dtype):
     MemoryError
         If there is no memory for it.
     """
-    cdef cnp.dtype kind = _np.dtype(dtype)
+    cdef cnp.dtype kind = <cnp.dtype>dtype if isinstance(dtype, cnp.dtype) else _np.dtype(dtype)
     cdef cnp.npy_intp dims[32]
     cdef int64_t bytes = kind.itemsize
     cdef int nd = 0
@@ -59,15 +60,18 @@ def empty(shape, dtype):
             return _np.empty(shape, kind)  # which says what is wrong
         bytes *= dims[nd]
         nd += 1
-    if bytes < _SMALL or kind.hasobject:
+    if kind.hasobject:
         return _np.empty(shape, kind)
+    if bytes < _SMALL:
+        Py_INCREF(kind)  # PyArray_NewFromDescr takes a reference
+        return PyArray_NewFromDescr(_NDARRAY, kind, nd, dims, NULL, NULL, 0, None)
     block = _Block.__new__(_Block)
     block.memory = qnn_arena_get().take(bytes)
     if block.memory == NULL:
         raise MemoryError(f"got no memory for an array of shape {shape} and type {kind}; use smaller batches or free "
                           "memory")
-    Py_INCREF(kind)  # PyArray_NewFromDescr takes a reference
-    array = PyArray_NewFromDescr(_np.ndarray, kind, nd, dims, NULL, block.memory, cnp.NPY_ARRAY_CARRAY, None)
+    Py_INCREF(kind)
+    array = PyArray_NewFromDescr(_NDARRAY, kind, nd, dims, NULL, block.memory, cnp.NPY_ARRAY_CARRAY, None)
     cnp.set_array_base(array, block)
     return array
 

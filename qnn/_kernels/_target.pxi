@@ -77,7 +77,7 @@ cdef object _fill_noise(qnn_target *c, object noise, object count):
     """Writes the noise part of the struct; returns what must stay alive while the struct is used."""
     cdef const uint16_t[::1] view
     cdef uint32_t words[4]
-    if isinstance(noise, _np.ndarray):
+    if isinstance(noise, cnp.ndarray):
         if noise.dtype != _np.uint16:
             raise TypeError(
                 f"got a noise array of {noise.dtype}; it must be uint16 words; pass noise.astype(numpy.uint16)"
@@ -120,16 +120,18 @@ cdef object fill_target(qnn_target *c, object target, object exponent, object di
     Returns what must stay alive while the struct is used (keep it in a variable). Everything is checked here, so the C
     code meets only targets that are allowed.
     """
-    if not 2 <= target.bits <= 16:
-        raise ValueError(f"got {target.bits} bits; allowed are 2 to 16; pass bits=8 for the papers' format")
-    if not 0 <= <int>target.rounding <= QNN_STOCHASTIC:
+    bits, noise = target.bits, target.noise
+    cdef int rounding = target.rounding
+    if not 2 <= bits <= 16:
+        raise ValueError(f"got {bits} bits; allowed are 2 to 16; pass bits=8 for the papers' format")
+    if not 0 <= rounding <= QNN_STOCHASTIC:
         raise ValueError(f"got rounding number {target.rounding}; allowed are 0 to 8; take one from qnn.Rounding")
     if not 1 <= divisor < 2**63:
         raise ValueError(f"got divisor {divisor}; allowed are 1 to 2**63-1; pass a positive divisor")
     # Past |s| = 2^16 nothing changes any more: the value is 0 or saturated, or a noise word at the very edge.
     c.exponent_shift = max(-65536, min(65536, target.exponent - exponent))
-    c.bits = target.bits
-    c.rounding = <int>target.rounding
+    c.bits = bits
+    c.rounding = rounding
     c.divisor = divisor
     c.noise_kind = QNN_NOISE_NONE
     c.seed = 0
@@ -140,10 +142,10 @@ cdef object fill_target(qnn_target *c, object target, object exponent, object di
     c.noise_array = NULL
     c.lfsr_table = NULL
     c.lfsr_offset = 0
-    if c.rounding != QNN_STOCHASTIC:
+    if rounding != QNN_STOCHASTIC:
         return None
-    if target.noise is None:
+    if noise is None:
         raise ValueError(
             "got STOCHASTIC rounding without noise; it needs one word per element; pass noise=Noise(...) in the target"
         )
-    return _fill_noise(c, target.noise, count)
+    return _fill_noise(c, noise, count)

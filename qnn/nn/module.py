@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qnn.errors import CheckpointError
 from qnn.lazy import plain
 from qnn.numerics import DFP
-from qnn.operation import Operation, current_module, module_scope
+from qnn.operation import MODULE_PATH, Operation, current_module
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Parameter, Tensor, apply
@@ -49,8 +49,11 @@ class Module:
         outermost = not current_module()
         if outermost:  # before anything has changed
             refuse_empty(self.label, *inputs, *options.values())
-        with module_scope(self.name or type(self).__name__):
+        MODULE_PATH.append(self.name or type(self).__name__)
+        try:
             out = self.forward(*inputs, **options)
+        finally:
+            MODULE_PATH.pop()
         if outermost or self._hooks:
             _settle(out)
         for hook in self._hooks:
@@ -66,7 +69,7 @@ class Module:
         """Whether the integer form of the layer runs; refuses inputs that do not fit the recipe."""
         integer = self.recipe.is_integer
         for tensor in inputs:
-            if tensor.is_integer != integer:
+            if isinstance(tensor.data, DFP) != integer:
                 got, want = ("integers", "float32") if tensor.is_integer else ("float32", "integers")
                 raise TypeError(
                     f"got {got} as input of {self.label}, whose recipe {self.recipe.name!r} works in {want}; "

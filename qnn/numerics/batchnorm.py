@@ -145,7 +145,7 @@ def running_update(running: Float32, new: Float32, momentum: float) -> Float32:
     """
     keep = np.float32(momentum)
     take = np.float32(1) - keep
-    return np.asarray((keep * running) + (take * new))
+    return np.asarray((running * keep) + (new * take))  # an array's product with a scalar, not a scalar's with an array
 
 
 def normalize(x: Ints, mean_q: Float32, k: Float32, target: Target) -> tuple[Ints, Counts]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .exponent import EXP_MIN, Counts, checked_bits, checked_exponent
+from .exponent import EXP_MAX, EXP_MIN, Counts, checked_bits, checked_exponent
 from .noise import Noise
 from .rounding import Rounding, noise_words, round_ratio, round_real, scale_exact
 
@@ -34,13 +34,10 @@ def int_limits(bits: int) -> tuple[int, int]:
 
 
 def _normal_format(of: DFP | Target) -> int:
-    """Check exponent and width and make them Python integers; returns the width. A training step makes hundreds of
-    these objects, so what is normal already is not written again."""
+    """Check exponent and width and make them Python integers; returns the width."""
     exponent, bits = checked_exponent(of.exponent), checked_bits(of.bits)
-    if exponent is not of.exponent:
-        object.__setattr__(of, "exponent", exponent)
-    if bits is not of.bits:
-        object.__setattr__(of, "bits", bits)
+    object.__setattr__(of, "exponent", exponent)
+    object.__setattr__(of, "bits", bits)
     return bits
 
 
@@ -74,7 +71,10 @@ class DFP:
     bits: int = 8
 
     def __post_init__(self) -> None:
-        bits = _normal_format(self)
+        exponent, bits = self.exponent, self.bits
+        # A training step makes hundreds of these objects, nearly all from normal numbers.
+        if not (type(exponent) is type(bits) is int and EXP_MIN <= exponent <= EXP_MAX and 2 <= bits <= 16):
+            bits = _normal_format(self)
         wanted = _INT8 if bits <= 8 else _INT16
         if not isinstance(self.ints, np.ndarray) or self.ints.dtype != wanted:
             got = getattr(self.ints, "dtype", type(self.ints).__name__)
@@ -285,12 +285,12 @@ def align_bias(bias: DFP, exponent: int) -> NDArray[np.int64]:
             f"got a bias at exponent {bias.exponent}; the accumulator's {exponent} or more is allowed; "
             "quantise the bias at max(own exponent, accumulator exponent)"
         )
-    if _largest(bias.ints) << shift >= 2**63:
+    if bias.bits + shift > 63 and _largest(bias.ints) << shift >= 2**63:
         raise OverflowError(
             f"got a bias of {_largest(bias.ints)} to be shifted left by {shift}; int64 is the bound; "
             "quantise it at a lower exponent"
         )
-    return np.asarray(bias.ints.astype(np.int64) << min(shift, 63))
+    return np.asarray(np.left_shift(bias.ints, min(shift, 63), dtype=np.int64))
 
 
 def add_requantize(

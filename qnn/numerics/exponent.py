@@ -40,6 +40,16 @@ class Counts:
     overflow_double: int = 0
     saturated: int = 0
 
+    def __init__(
+        self, total: int = 0, nonzero: int = 0, overflow: int = 0, overflow_double: int = 0, saturated: int = 0
+    ) -> None:
+        values = self.__dict__  # half the time of the constructor of a frozen dataclass, and a step makes hundreds
+        values["total"] = total
+        values["nonzero"] = nonzero
+        values["overflow"] = overflow
+        values["overflow_double"] = overflow_double
+        values["saturated"] = saturated
+
     def __add__(self, other: Counts) -> Counts:
         if not isinstance(other, Counts):
             return NotImplemented
@@ -79,7 +89,8 @@ def next_exponent(counts: Counts, exponent: int, r_max: float = 0.0) -> int:
     The rate is compared exactly: ``overflow > r_max * total`` with ``r_max`` as the binary fraction that the float is.
     Source: DFP paper, Algorithm 1. Bit-exactness: clauses EXP-2 to EXP-4; nothing may vary.
     """
-    exponent = checked_exponent(exponent)
+    if type(exponent) is not int or not EXP_MIN <= exponent <= EXP_MAX:
+        exponent = checked_exponent(exponent)
     if not 0.0 <= r_max < 1.0:
         raise ValueError(f"got r_max {r_max}; allowed are 0 <= r_max < 1; the paper's value is 0")
     if counts.nonzero == 0:

@@ -227,18 +227,34 @@ class Noise:
     def __post_init__(self) -> None:
         if self.kind not in ("philox", "lfsr16"):
             raise ValueError(f"got noise kind {self.kind!r}; allowed are 'philox' and 'lfsr16'; choose one of them")
-        _set(self, "seed", _checked("seed", self.seed, 64))
-        _set(self, "stream", _checked("stream", self.stream, 32))
-        _set(self, "step", _checked("step", self.step, 32))
-        _set(self, "start", _range(self.start, 0)[0])
-        bits = operator.index(self.bits)
-        if not 1 <= bits <= 16:
-            raise ValueError(f"got {bits} random bits; allowed are 1 to 16; the papers use 16")
-        _set(self, "bits", bits)
+        seed, stream, step, start, bits = self.seed, self.stream, self.step, self.start, self.bits
+        if not (  # Python integers in range, as nearly all are of the hundreds that a training step makes
+            type(seed) is type(stream) is type(step) is type(start) is type(bits) is int
+            and 0 <= seed < 2**64
+            and 0 <= stream < 2**32
+            and 0 <= step < 2**32
+            and 0 <= start < 2**64
+            and 1 <= bits <= 16
+        ):
+            self._normalise()
         if self.taps is not LFSR_TAPS:
-            _set(self, "taps", tuple(operator.index(t) for t in self.taps))
+            object.__setattr__(self, "taps", tuple(operator.index(t) for t in self.taps))
         if self.kind == "lfsr16":
             lfsr_orbit(self.taps)
+
+    def _normalise(self) -> None:
+        """Make the numbers Python integers, or say which one is out of range."""
+        numbers = {
+            "seed": _checked("seed", self.seed, 64),
+            "stream": _checked("stream", self.stream, 32),
+            "step": _checked("step", self.step, 32),
+            "start": _range(self.start, 0)[0],
+            "bits": operator.index(self.bits),
+        }
+        if not 1 <= numbers["bits"] <= 16:
+            raise ValueError(f"got {numbers['bits']} random bits; allowed are 1 to 16; the papers use 16")
+        for name, number in numbers.items():
+            object.__setattr__(self, name, number)  # the dataclass is frozen
 
     def at(self, start: int) -> Noise:
         """The same stream from element ``start`` on (clause NOI-1)."""
@@ -299,8 +315,3 @@ def _range(start: SupportsIndex, count: SupportsIndex) -> tuple[int, int]:
             f"got {number} noise words from {first} on; both must be 0 or more and end within 2**64; check the address"
         )
     return first, number
-
-
-def _set(obj: Any, name: str, value: Any) -> None:
-    if value is not getattr(obj, name):  # a Python integer as it should be: most of a training step's
-        object.__setattr__(obj, name, value)  # the dataclass is frozen; this normalises NumPy integers to int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ class NormalizeInteger(Operation):
     def _statistics(self, x: DFP) -> Statistics:
         if self.frozen is not None:
             return bn_eval_statistics(*self.frozen, x.exponent, self.eps)
-        self.count = int(np.prod(x.shape[:-1], dtype=np.int64))
+        self.count = math.prod(x.shape[:-1])
         sums: Sums = x.summed() if isinstance(x, Summing) else _kernels.call("channel_sums", x.ints)
         self.s1 = sums[0]
         statistics: Statistics = _kernels.call("bn_statistics", *sums, self.count, x.exponent, self.eps)

@@ -70,7 +70,7 @@ class Optimizer:
             gradient = parameter.update_grad if self._takes_sums else parameter.grad
             if gradient is None:
                 continue
-            old = tuple(self._state[slot][name] for slot in self.slots)
+            old = tuple([self._state[slot][name] for slot in self.slots])
             decay = self.weight_decay if parameter.decay else 0.0
             try:
                 if not isinstance(gradient, ExactSum):
