@@ -96,12 +96,17 @@ static inline int64_t qnn_s8_row_length(int64_t bytes) { return ((bytes + 63) / 
 /* Packs columns 0 .. columns-1 (<= 16) of `length` rows, row k at rows[k] + first, into `quads` quads; zeros beyond. */
 void qnn_s8_pack_rows(const int8_t *const *rows, int64_t first, int64_t length, int64_t columns, int64_t quads,
                       int8_t *panel);
+/* The same of 16 columns whose row k lies at source + k * stride, and there are rows for all quads. */
+void qnn_s8_pack_dense(const int8_t *source, int64_t stride, int64_t quads, int8_t *panel);
 /* The same where column j is contiguous at source + j * stride. */
 void qnn_s8_pack_columns(const int8_t *source, int64_t stride, int64_t length, int64_t columns, int64_t quads,
                          int8_t *panel);
 /* out[j * out_stride + i] = source[i * stride + j] ^ flip for i < rows, j < columns. */
 void qnn_s8_transpose(const int8_t *source, int64_t stride, int64_t rows, int64_t columns, int flip, int8_t *out,
                       int64_t out_stride);
+/* The same without flip, for code that has no more than AVX2. */
+void qnn_transpose_avx2(const int8_t *source, int64_t stride, int64_t rows, int64_t columns, int8_t *out,
+                        int64_t out_stride);
 
 /* Drivers, with the arguments of qnn_gemm and so on. Each returns 1 when the case is not for it: operands other than
    int8, sums of int64 (but for weights), groups, or buffers that would get too large. */

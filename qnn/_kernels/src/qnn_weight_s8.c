@@ -26,10 +26,9 @@ static memory memory_of(const job *j, int worker)
                     (int8_t *)(s + j->gathered_at),
                     (int8_t *)(s + j->panels_at),
                     (int32_t *)(void *)(s + j->starts_at),
-                    (const int8_t **)(void *)(s + j->pointers_at),
+                    (int8_t *)(s + j->grads_at),
                     (qnn_s8_segment *)(void *)(s + j->segments_at),
                     (qnn_s8_tile *)(void *)(s + j->tiles_at),
-                    (int8_t *)(s + j->zeros_at),
                     (int64_t *)(void *)(s + j->since_at)};
 }
 
@@ -183,11 +182,10 @@ static void place(job *j)
     j->gathered_at = j->planes_at + qnn_lines(planes);
     j->panels_at = j->gathered_at + qnn_lines(j->gathered_row * j->sums_rows);
     j->starts_at = j->panels_at + qnn_lines(j->panels * j->length * QNN_PANEL);
-    j->pointers_at = j->starts_at + qnn_lines(j->panels * QNN_PANEL * 4);
-    j->segments_at = j->pointers_at + qnn_lines(j->length * (int64_t)sizeof(void *));
+    j->grads_at = j->starts_at + qnn_lines(j->panels * QNN_PANEL * 4);
+    j->segments_at = j->grads_at + qnn_lines(j->length * j->sums_stride);
     j->tiles_at = j->segments_at + qnn_lines(j->images * j->rows * (int64_t)sizeof(qnn_s8_segment));
-    j->zeros_at = j->tiles_at + qnn_lines(j->taps * j->channel_tiles * (int64_t)sizeof(qnn_s8_tile));
-    j->since_at = j->zeros_at + qnn_lines(s->filters);
+    j->since_at = j->tiles_at + qnn_lines(j->taps * j->channel_tiles * (int64_t)sizeof(qnn_s8_tile));
     j->scratch_bytes = j->since_at + qnn_lines(8);
 }
 
@@ -232,7 +230,6 @@ static int run(job *j, int threads, void *out)
     for (int w = 0; w < workers; w++) {
         memory m = memory_of(j, w);
         memset(m.sums, 0, (size_t)j->planes_at); /* and the totals, which follow */
-        memset(m.zeros, 0, (size_t)j->s->filters);
         *m.since = 0;
     }
     qnn_parallel(blocks, threads, do_block, j);

@@ -34,7 +34,7 @@ typedef struct {
     int64_t tap_rows;                     /* rows of sums from tap to tap */
     int64_t gathered_row;                 /* bytes of a plane's copy for a tap, or 0: taps read the planes */
     char *scratch;                        /* one part per worker: sums at 0, then these */
-    int64_t scratch_bytes, total_at, planes_at, gathered_at, panels_at, starts_at, pointers_at, segments_at, tiles_at, zeros_at,
+    int64_t scratch_bytes, total_at, planes_at, gathered_at, panels_at, starts_at, grads_at, segments_at, tiles_at,
         since_at;
 } qnn_weight_job;
 
@@ -46,10 +46,9 @@ typedef struct {
     int8_t *gathered; /* [taps][channels][gathered_row] */
     int8_t *panels; /* [panels][length / 4][64] */
     int32_t *starts;
-    const int8_t **pointers;
+    int8_t *grads;  /* [length][sums_stride]: of every position, with zeros where runs are padded */
     qnn_s8_segment *segments;
     qnn_s8_tile *tiles;
-    int8_t *zeros;
     int64_t *since; /* positions in sums that were not drained yet */
 } qnn_weight_memory;
 

@@ -23,27 +23,46 @@ static void fill_plane(const job *j, int64_t image, int64_t first, int64_t rows,
     }
 }
 
-/* Lists the gradients of all positions, and the runs of a plane that meet them. Returns the number of runs. */
-static int64_t list_positions(const job *j, const memory *m, int64_t image0, int64_t images, int64_t first,
-                              int64_t rows, int64_t length)
+/* Zeros, a multiple of 16 bytes and mostly no more than that: less than a call would take. */
+static void pad(int8_t *to, int64_t bytes)
+{
+    static const int8_t zeros[QNN_PANEL] = {0};
+    for (int64_t i = 0; i < bytes; i += QNN_PANEL)
+        memcpy(to + i, zeros, sizeof zeros);
+}
+
+/* Gradients of n neighbouring positions; each row's filters are filled up with zeros to whole panels. */
+static void copy_gradients(const job *j, const int8_t *g, int64_t n, int8_t *to)
+{
+    const int64_t filters = j->s->filters, width = j->sums_stride;
+    if (filters == width) {
+        memcpy(to, g, (size_t)(n * width));
+        return;
+    }
+    memset(to, 0, (size_t)(n * width));
+    for (int64_t i = 0; i < n; i++)
+        memcpy(to + i * width, g + i * filters, (size_t)filters);
+}
+
+/* Copies the gradients of all positions, and lists the runs of a plane that meet them. Returns the number of runs. */
+static int64_t lay_gradients(const job *j, const memory *m, int64_t image0, int64_t images, int64_t first, int64_t rows,
+                             int64_t length)
 {
     const qnn_conv_shape *s = j->s;
-    int64_t row_positions = j->row_run ? j->row_run : j->pitch, count = 0;
-    const int8_t **to = m->pointers, **end = to + length;
+    const int64_t row_positions = j->row_run ? j->row_run : j->pitch, width = j->sums_stride;
+    int64_t at = 0, count = 0;
     for (int64_t i = 0; i < images; i++)
-        for (int64_t y = 0; y < (j->row_run ? rows : j->image_rows) && to < end; y++) {
+        for (int64_t y = 0; y < (j->row_run ? rows : j->image_rows) && at < length; y++) {
             const int8_t *g = j->g + ((image0 + i) * s->oh + first + y) * s->ow * s->filters;
-            int64_t x = 0, most = qnn_min(row_positions, end - to);
-            for (; y < rows && x < qnn_min(s->ow, most); x++)
-                *to++ = g + x * s->filters;
-            for (; x < most; x++)
-                *to++ = m->zeros;
+            const int64_t most = qnn_min(row_positions, length - at), inside = y < rows ? qnn_min(s->ow, most) : 0;
+            copy_gradients(j, g, inside, m->grads + at * width);
+            pad(m->grads + (at + inside) * width, (most - inside) * width);
+            at += most;
             if (j->row_run)
                 m->segments[count++] =
                     (qnn_s8_segment){(i * j->image_rows + y) * j->pitch, row_positions / QNN_S8_QUAD};
         }
-    while (to < end)
-        *to++ = m->zeros;
+    pad(m->grads + at * width, (length - at) * width);
     if (!j->row_run)
         m->segments[count++] = (qnn_s8_segment){0, length / QNN_S8_QUAD};
     return count;
@@ -75,11 +94,10 @@ int64_t qnn_weight_prepare(const job *j, const memory *m, int64_t image0, int64_
     }
     if (j->gathered_row)
         gather(j, m);
-    int64_t runs = list_positions(j, m, image0, images, first, rows, length);
+    int64_t runs = lay_gradients(j, m, image0, images, first, rows, length);
     for (int64_t p = 0; p < j->panels; p++) {
         int8_t *panel = m->panels + p * length * QNN_PANEL;
-        qnn_s8_pack_rows(m->pointers, p * QNN_PANEL, length, qnn_min(QNN_PANEL, s->filters - p * QNN_PANEL),
-                         length / QNN_S8_QUAD, panel);
+        qnn_s8_pack_dense(m->grads + p * QNN_PANEL, j->sums_stride, length / QNN_S8_QUAD, panel);
         if (j->isa->s8->start)
             j->isa->s8->start(panel, length / QNN_S8_QUAD, m->starts + p * QNN_PANEL);
     }

@@ -88,7 +88,7 @@ static void pack(const uint64_t *b, int64_t b_stride, int64_t columns, int64_t w
         _mm_prefetch((const char *)(b + columns * b_stride + i), _MM_HINT_T1);
     if (columns < WIDTH)
         memset(panel, 0, (size_t)(words * 8 * WIDTH));
-    qnn_s8_transpose((const int8_t *)b, b_stride * 8, columns, words * 8, 0, panel, WIDTH);
+    qnn_transpose_avx2((const int8_t *)b, b_stride * 8, columns, words * 8, panel, WIDTH);
 }
 
 /* Where the tables of the two half bytes of each byte begin. */
