@@ -131,24 +131,6 @@ def is_recording() -> bool:
     return _State.recording
 
 
-class module_scope:
-    """Name the module whose operations run inside the block, for messages and traces.
-
-    ``Module`` and the tape, which do it hundreds of times a step, add to :data:`MODULE_PATH` themselves.
-    """
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        MODULE_PATH.append(self.name)
-
-    def __exit__(self, *error: object) -> None:
-        MODULE_PATH.pop()
-
-
 def current_module() -> str:
     """Dotted name of the module that is running now, or an empty string."""
     return MODULE_PATH[-1] if MODULE_PATH else ""
@@ -214,7 +196,6 @@ __all__ = [
     "current_module",
     "describe",
     "is_recording",
-    "module_scope",
     "no_grad",
     "record",
     "register",

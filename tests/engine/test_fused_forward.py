@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from inside import inside
 from same_arrays import same_arrays
 
 from qnn import _kernels, nn, recipes
 from qnn.lazy import Emitted
 from qnn.nn.module import Module
 from qnn.numerics import DFP
-from qnn.operation import module_scope, no_grad
+from qnn.operation import no_grad
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
@@ -237,7 +238,7 @@ def test_a_step_may_end_before_anybody_has_looked(backwards: bool) -> None:
     x = Tensor(DFP(np.random.default_rng(1).integers(-128, 128, (3, 7, 5, 4)).astype(np.int8), -6))
     net(x)
     run.advance()
-    with module_scope("a module"):
+    with inside("a module"):
         net.norm.scale(net.norm.normalize(net.conv(x)))
     sites = [site for _, site in run.sites]
     for site in sites[::-1] if backwards else sites:

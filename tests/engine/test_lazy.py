@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from inside import inside
 from same_arrays import same_arrays
 
 from qnn import _kernels, nn, recipes
 from qnn.lazy import Emitted, Masked
 from qnn.numerics import DFP
-from qnn.operation import module_scope, no_grad, trace
+from qnn.operation import no_grad, trace
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
@@ -160,7 +161,7 @@ def test_hooks_get_plain_tensors_that_they_may_write_to() -> None:
 @pytest.mark.clause("EXP-2")
 def test_a_step_that_is_dropped_leaves_no_counts() -> None:
     layer = scale_layer(STOCHASTIC())
-    with module_scope("a module"):
+    with inside("a module"):
         old = layer(Tensor(integers(4, 3)))
         layer.activation.forget_step()
         again = layer(Tensor(integers(4, 3)))
@@ -181,7 +182,7 @@ def test_evaluation_counts_nothing() -> None:
 
 @pytest.mark.parametrize("kind", ["emitted", "masked"])
 def test_copies_are_plain_tensors(kind: str) -> None:
-    with module_scope("a module"):
+    with inside("a module"):
         made = scale_layer(recipes.dfp8())(Tensor(integers(4, 3))).data
     lazy = made if kind == "emitted" else Masked.by(integers(4, 3), np.array([[-1, 0, 1]] * 4, np.int8))
     assert lazy.shape == (4, 3)
@@ -229,7 +230,7 @@ def limits(x: DFP) -> tuple[int, int]:
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["copy", "pickle"])
 def test_copies_of_a_model_have_the_counts_of_what_nobody_looked_at(copied: Callable[[Any], Any]) -> None:
     layer = scale_layer(recipes.dfp8())
-    with module_scope("a module"):
+    with inside("a module"):
         for _ in range(3):
             layer(Tensor(integers(4, 3)))
     twin = copied(layer)
