@@ -104,6 +104,7 @@ ELEMENTWISE = (
     "qnn_loss.c",
     "qnn_scale_grad.c",
     "qnn_simple.c",
+    "qnn_subsample.c",
     "qnn_table.c",
     "qnn_table_vbmi.c",
     "qnn_update.c",

@@ -85,6 +85,10 @@ cdef extern from "qnn_elem.h" nogil:
                             int8_t *out) noexcept
     void qnn_clip_tensor(const void *x, int bytes, int64_t n, int32_t low, int32_t high, qnn_how how,
                          void *out) noexcept
+    ctypedef struct qnn_pixels:
+        int64_t images, h, w, oh, ow, stride, pixel, out_pixel
+    void qnn_subsample(const qnn_pixels *p, const void *x, qnn_how how, void *y) noexcept
+    void qnn_subsample_grad(const qnn_pixels *p, const void *g, qnn_how how, void *dx) noexcept
     void qnn_relu_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes, int64_t n, qnn_how how,
                               void *out) noexcept
     void qnn_int_range(const void *x, int bytes, int64_t n, qnn_how how, int64_t *low, int64_t *high) noexcept
@@ -146,7 +150,7 @@ OPERATIONS = (
     "bn_statistics", "bn_grad_coefficients", "softmax_cross_entropy",
     "normalize", "normalize_grad", "normalize_scale", "scale", "scale_grad", "max_pool", "max_pool_grad", "sum_pool",
     "sum_pool_grad", "relu",
-    "relu_grad", "clip_ints", "look_up", "prepare_add", "sgd", "adam", "shift_adamax", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
+    "relu_grad", "clip_ints", "subsample", "subsample_grad", "look_up", "prepare_add", "sgd", "adam", "shift_adamax", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
 )
 
 cdef int _threads = 1
@@ -668,6 +672,43 @@ def relu_grad(int path, object g, object y):
     cdef int64_t n = g.size
     with nogil:
         qnn_relu_grad_tensor(flat_g.data, _bytes(flat_g), flat_y.data, _bytes(flat_y), n, _how(path), out.data)
+    return out
+
+
+cdef bint _fill_pixels(qnn_pixels *p, tuple fine, object stride, int64_t channels, int bytes):
+    """The geometry of a shortcut from [N, H, W, C]; False for what the definition must see."""
+    if not 1 <= stride <= _LARGEST:
+        return False
+    p.images, p.h, p.w, p.pixel = fine
+    p.stride = stride
+    p.oh, p.ow = (p.h + p.stride - 1) // p.stride, (p.w + p.stride - 1) // p.stride
+    p.out_pixel = channels * bytes
+    p.pixel *= bytes
+    return 0 < p.pixel <= p.out_pixel and p.images > 0 and p.h > 0 and p.w > 0
+
+
+def subsample(int path, object x, object stride, object channels):
+    cdef qnn_pixels p
+    stride, channels = _operator.index(stride), _operator.index(channels)
+    if not (_is_small(x) and x.ndim == 4 and channels <= _LARGEST
+            and _fill_pixels(&p, x.shape, stride, channels, (<cnp.ndarray>x).itemsize)):
+        return _reference["subsample"](x, stride, channels)
+    cdef cnp.ndarray flat = _dense(x), out = _empty((p.images, p.oh, p.ow, channels), x.dtype)
+    with nogil:
+        qnn_subsample(&p, flat.data, _how(path), out.data)
+    return out
+
+
+def subsample_grad(int path, object g, object stride, tuple shape):
+    cdef qnn_pixels p
+    stride = _operator.index(stride)
+    if not (_is_small(g) and g.ndim == 4 and len(shape) == 4 and max(shape) <= _LARGEST
+            and _fill_pixels(&p, shape, stride, g.shape[3], (<cnp.ndarray>g).itemsize)
+            and g.shape[:3] == (p.images, p.oh, p.ow)):
+        return _reference["subsample_grad"](g, stride, shape)
+    cdef cnp.ndarray flat = _dense(g), out = _empty(shape, g.dtype)
+    with nogil:
+        qnn_subsample_grad(&p, flat.data, _how(path), out.data)
     return out
 
 

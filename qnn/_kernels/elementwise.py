@@ -195,6 +195,8 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "relu": relu,
     "relu_grad": relu_grad,
     "clip_ints": clip_ints,
+    "subsample": numerics.subsample,
+    "subsample_grad": numerics.subsample_grad,
     "look_up": numerics.look_up,
     "sgd": sgd,
     "adam": numerics.adam,

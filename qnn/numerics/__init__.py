@@ -82,6 +82,8 @@ from .layers import (
     relu_grad,
     sign,
     sign_stochastic,
+    subsample,
+    subsample_grad,
 )
 from .levels import (
     THRESHOLD_PRESETS,
@@ -306,6 +308,8 @@ __all__ = [
     "staircase_grad",
     "staircase_slope",
     "storage_dtype",
+    "subsample",
+    "subsample_grad",
     "sum_of_squares",
     "sum_pool",
     "sum_pool_grad",

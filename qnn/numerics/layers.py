@@ -94,6 +94,64 @@ def relu_grad(g: Ints, y: Ints) -> Ints:
     return np.where(y > 0, g, g.dtype.type(0))
 
 
+def subsample(x: NDArray[Any], stride: int, channels: int) -> NDArray[Any]:
+    """Every ``stride``-th pixel of [N, H, W, C], with zeros behind its C channels; of the type of x.
+
+    Parameters
+    ----------
+    x : ndarray [N, H, W, C]
+    stride : int
+        1 or more.
+    channels : int
+        Of the result, C or more.
+
+    Returns
+    -------
+    ndarray [N, ceil(H / stride), ceil(W / stride), channels]
+
+    Raises
+    ------
+    ValueError
+        Other than four axes, fewer channels than x has, or a stride below 1.
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-10; nothing may vary.
+    """
+    if x.ndim != 4 or x.shape[3] > channels or stride < 1:
+        raise ValueError(
+            f"got shape {x.shape} for a shortcut to {channels} channels with stride {stride}; allowed is [N, H, W, C] "
+            f"with C <= {channels} and a stride of 1 or more: channels can be added, not dropped"
+        )
+    picked = x[:, ::stride, ::stride]
+    out = np.zeros((*picked.shape[:3], channels), x.dtype)
+    out[..., : x.shape[3]] = picked
+    return out
+
+
+def subsample_grad(g: NDArray[Any], stride: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The gradient of :func:`subsample` for an input of this shape: ``g`` where its pixels came from, 0 elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If no such input has a result of g's shape.
+
+    Notes
+    -----
+    Bit-exactness: clause LAY-10; nothing may vary.
+    """
+    picked = (*shape[:1], *(-(-side // stride) for side in shape[1:3])) if stride >= 1 else ()
+    if len(shape) != 4 or g.ndim != 4 or g.shape[:3] != picked or g.shape[3] < shape[3]:
+        raise ValueError(
+            f"got a gradient {g.shape} for an input {shape} with stride {stride}; it must have the shape of the "
+            "shortcut's result"
+        )
+    out = np.zeros(shape, g.dtype)
+    out[:, ::stride, ::stride] = g[..., : shape[3]]
+    return out
+
+
 def hardtanh_limits(exponent: int, bits: int) -> tuple[int, int]:
     """The integers nearest to -1 and +1 that an n-bit tensor at this exponent holds: ``-+2**-e``, saturated.
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qnn import _kernels
 from qnn.numerics import DFP, int_limits
 from qnn.operation import Array, Operation
 
@@ -87,20 +88,12 @@ class Shortcut(Operation):
 
     def pick(self, values: NDArray[Any]) -> NDArray[Any]:
         """What it makes of an array."""
-        if values.ndim != 4 or values.shape[3] > self.channels:
-            raise ValueError(
-                f"got shape {values.shape} for a shortcut to {self.channels} channels; allowed is [N, H, W, C] with "
-                f"C <= {self.channels}: channels can be added, not dropped"
-            )
-        picked = values[:, :: self.stride, :: self.stride]
-        out = np.zeros((*picked.shape[:3], self.channels), values.dtype)
-        out[..., : values.shape[3]] = picked
-        return out
+        picked: NDArray[Any] = _kernels.call("subsample", values, self.stride, self.channels)
+        return picked
 
     def _up(self, values: NDArray[Any]) -> NDArray[Any]:
-        out = np.zeros(self.shape, values.dtype)
-        out[:, :: self.stride, :: self.stride] = values[..., : self.shape[3]]
-        return out
+        back: NDArray[Any] = _kernels.call("subsample_grad", values, self.stride, self.shape)
+        return back
 
 
 def _map(data: Array, function: Any) -> Array:

@@ -606,6 +606,45 @@ def test_relu_clip_and_ranges(path: str, data: st.DataObject, n: int, threads: i
     same(run(path, "int_range", wide, threads=threads), run("reference", "int_range", wide))
 
 
+@pytest.mark.clause("LAY-10")
+@compiled
+@given(
+    data=st.data(),
+    images=st.integers(0, 3),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    c=st.sampled_from([1, 3, 8, 15, 16, 17, 40]),
+    more=st.sampled_from([0, 1, 15, 16, 33]),
+    stride=st.integers(1, 10),
+    threads=thread_counts,
+)
+def test_subsample(
+    path: str,
+    data: st.DataObject,
+    images: int,
+    size: tuple[int, int],
+    c: int,
+    more: int,
+    stride: int,
+    threads: int,
+) -> None:
+    x = data.draw(small_ints((images, *size, c)))
+    y = run("reference", "subsample", x, stride, c + more)
+    same(run(path, "subsample", x, stride, c + more, threads=threads), y)
+    g = data.draw(small_ints(y.shape))
+    wanted = run("reference", "subsample_grad", g, stride, x.shape)
+    same(run(path, "subsample_grad", g, stride, x.shape, threads=threads), wanted)
+
+
+@pytest.mark.clause("LAY-10")
+@compiled
+def test_subsample_refuses(path: str) -> None:
+    x = np.zeros((1, 4, 4, 3), np.int8)
+    for wrong in ((x, 2, 2), (x, 0, 3), (x, -1, 3), (x[0], 1, 3), (x, 2.5, 3)):
+        same_error(path, "subsample", *wrong)
+    for wrong in ((x, 2, (1, 4, 4, 3)), (x[:, :2, :2], 0, (1, 4, 4, 3)), (x, 1, (2, 4, 4, 3)), (x, 1, (1, 4, 4))):
+        same_error(path, "subsample_grad", *wrong)
+
+
 @pytest.mark.clause("LAY-11")
 @compiled
 @given(data=st.data(), rows=st.sampled_from([0, 1, 5, 40, 63, 64, 129, 3000]), c=wide_channels, threads=thread_counts)

@@ -27,6 +27,8 @@ from qnn.numerics import (
     philox,
     relu,
     relu_grad,
+    subsample,
+    subsample_grad,
 )
 from qnn.tensor import Tensor
 
@@ -62,6 +64,20 @@ def test_relu_exhaustively() -> None:
     for g in (-128, -1, 0, 1, 127):
         expected = [g if q > 0 else 0 for q in ALL8.tolist()]
         assert relu_grad(np.full(256, g, np.int8), y).tolist() == expected
+
+
+@pytest.mark.clause("LAY-10")
+@pytest.mark.parametrize(("h", "w", "stride"), [(4, 4, 2), (5, 3, 2), (1, 7, 3), (3, 3, 1), (2, 2, 9)])
+def test_subsample_place_by_place(h: int, w: int, stride: int) -> None:
+    x = np.arange(2 * h * w * 3, dtype=np.int16).reshape(2, h, w, 3) - 20
+    y = subsample(x, stride, 5)
+    assert y.shape == (2, -(-h // stride), -(-w // stride), 5)
+    for n, r, s, c in np.ndindex(y.shape):
+        assert y[n, r, s, c] == (x[n, r * stride, s * stride, c] if c < 3 else 0)
+    back = subsample_grad(y, stride, x.shape)
+    for n, r, s, c in np.ndindex(x.shape):
+        picked = r % stride == 0 and s % stride == 0
+        assert back[n, r, s, c] == (x[n, r, s, c] if picked else 0)
 
 
 @pytest.mark.clause("LAY-3")

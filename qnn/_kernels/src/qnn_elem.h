@@ -136,6 +136,13 @@ int qnn_bn_grad_coefficients(const float *mean_q, const float *inv_std, const fl
 /* --- qnn_table.c: out[r, c] = table[c, codes[r, c]], the codes read as unsigned bytes --- */
 void qnn_look_up_tensor(const void *codes, const int8_t *table, int64_t rows, int64_t cols, qnn_how how, int8_t *out);
 
+/* --- qnn_subsample.c: [images, h, w] pixels to [images, oh, ow], every stride-th one, with zeros behind each; and back --- */
+typedef struct {
+    int64_t images, h, w, oh, ow, stride, pixel, out_pixel; /* sizes of pixels in bytes, pixel <= out_pixel */
+} qnn_pixels;
+void qnn_subsample(const qnn_pixels *p, const void *x, qnn_how how, void *y);
+void qnn_subsample_grad(const qnn_pixels *p, const void *g, qnn_how how, void *dx);
+
 /* --- qnn_simple.c --- */
 /* Elements begin .. end-1 on one thread; out may be x. */
 void qnn_clip_part(const void *x, int bytes, int64_t begin, int64_t end, int32_t low, int32_t high, int avx2, void *out);
