@@ -21,7 +21,8 @@ class Lazy(DFP):
     """A DFP tensor without its integers yet; who looks at ``ints`` has them made, and it is a plain DFP from then on.
 
     It computes from arrays that are not its own, so it is not for everybody: operations that do not say they take one
-    (``takes_lazy``), hooks, kept gradients and what the outermost module returns are :func:`plain`.
+    (``takes_lazy``) and kept gradients get a :func:`plain` one, and before hooks run or the outermost module returns,
+    all that waits is made. A module that writes into an array must have used what was made of it before.
     """
 
     _shape: tuple[int, ...]
@@ -80,11 +81,33 @@ class Emitted(Lazy):
     @classmethod
     def by(cls, site: Site, shape: tuple[int, ...], target: Target, make: Make) -> Emitted:
         """Of the site; ``make(target)`` gives integers and counts, ``make(target, *more)`` what the kind says."""
-        return cls._without_integers(shape, target.exponent, target.bits, site=site, target=target, make=make)
+        self = cls._without_integers(shape, target.exponent, target.bits, site=site, target=target, make=make)
+        _WAITING[id(self)] = self
+        return self
+
+    def _finish(self, *more: Any) -> tuple[Any, ...]:
+        """All that the kernel makes, but the counts."""
+        _WAITING.pop(id(self), None)
+        return self.site.finish(self, *more)
 
     def _make(self) -> Ints:
-        ints: Ints = self.site.finish(self)[0]
+        ints: Ints = self._finish()[0]
         return ints
+
+
+_WAITING: dict[int, Emitted] = {}
+
+
+def forget_waiting() -> None:
+    """Leave alone what an earlier call of a module left, as one that failed did."""
+    _WAITING.clear()
+
+
+def make_waiting() -> None:
+    """Make the integers of all that was emitted and not yet used: the arrays they come from may change now."""
+    for emitted in tuple(_WAITING.values()):
+        if id(emitted) in _WAITING:  # not made with another one
+            plain(emitted)
 
 
 class Rectifying(Emitted):
@@ -95,7 +118,7 @@ class Rectifying(Emitted):
 
     def rectified(self) -> Ints:
         """``max(ints, 0)``; the integers themselves are not made for it."""
-        ints: Ints = self.site.finish(self, True)[0]
+        ints: Ints = self._finish(True)[0]
         return ints
 
 
@@ -107,7 +130,7 @@ class Summing(Emitted):
 
     def summed(self) -> Sums:
         """``channel_sums`` of the integers, which are made with them."""
-        ints, sums = self.site.finish(self, True)
+        ints, sums = self._finish(True)
         self._become(ints)
         return sums[0], sums[1]
 
@@ -120,7 +143,7 @@ class Scaling(Emitted):
 
     def scaled(self, *scale: Any) -> tuple[Any, ...]:
         """What the kernel ``scale`` gives for the integers, which are made with it, and its other arguments."""
-        ints, *scaled = self.site.finish(self, *scale)
+        ints, *scaled = self._finish(*scale)
         self._become(ints)
         return tuple(scaled)
 
@@ -151,4 +174,14 @@ def plain(data: Any) -> Any:
     return data
 
 
-__all__ = ["Emitted", "Lazy", "Masked", "Rectifying", "Scaling", "Summing", "plain"]
+__all__ = [
+    "Emitted",
+    "Lazy",
+    "Masked",
+    "Rectifying",
+    "Scaling",
+    "Summing",
+    "forget_waiting",
+    "make_waiting",
+    "plain",
+]

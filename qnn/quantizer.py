@@ -499,4 +499,4 @@ def _first_of_sum(parts: Sequence[DFP], bits: int) -> int | None:
     return first_exponent_int(int(np.min(total)), int(np.max(total)), lowest, bits)
 
 
-__all__ = ["ROLES", "Clock", "Format", "Quantizer", "range_of"]
+__all__ = ["ROLES", "Clock", "Format", "Quantizer", "SiteError", "range_of"]

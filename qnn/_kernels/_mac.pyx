@@ -497,9 +497,11 @@ cdef class _PreparedConv2d:
 
 
 cdef int64_t _positions(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) noexcept:
-    """Outputs along one axis (clause MAC-4); 0 where the definition refuses the sizes."""
-    cdef int64_t room = size + 2 * padding - dilation * (kernel - 1) - 1
-    return room // stride + 1 if size > 0 and kernel > 0 and room >= 0 else 0
+    """Outputs along one axis (clause MAC-4); 0 where the definition is to be asked."""
+    cdef int64_t room = size + 2 * padding - 1
+    if not 1 <= size <= _LARGEST or kernel < 1 or kernel - 1 > room // dilation:  # no product leaves int64
+        return 0
+    return (room - dilation * (kernel - 1)) // stride + 1
 
 
 cdef int _fill_shape(qnn_conv_shape *s, tuple x, tuple w, object stride, object padding, object dilation,
@@ -520,7 +522,8 @@ cdef int _fill_shape(qnn_conv_shape *s, tuple x, tuple w, object stride, object 
     s.oh = _positions(s.h, s.kh, s.stride_y, s.pad_y, s.dilation_y)
     s.ow = _positions(s.w, s.kw, s.stride_x, s.pad_x, s.dilation_x)
     if s.oh < 1 or s.ow < 1:
-        _conv_output_hw(x[1:3], w[1:3], (s.stride_y, s.stride_x), (s.pad_y, s.pad_x), (s.dilation_y, s.dilation_x))
+        s.oh, s.ow = _conv_output_hw(x[1:3], w[1:3], (s.stride_y, s.stride_x), (s.pad_y, s.pad_x),
+                                     (s.dilation_y, s.dilation_x))
     # One output takes no stride and one tap no dilation: with 1 instead, no buffer grows with them.
     if s.oh == 1:
         s.stride_y = 1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.errors import CheckpointError
-from qnn.lazy import plain
+from qnn.lazy import forget_waiting, make_waiting
 from qnn.numerics import DFP
 from qnn.operation import MODULE_PATH, Operation, current_module
 from qnn.quantizer import Quantizer
@@ -49,13 +49,14 @@ class Module:
         outermost = not current_module()
         if outermost:  # before anything has changed
             refuse_empty(self.label, *inputs, *options.values())
+            forget_waiting()
         MODULE_PATH.append(self.name or type(self).__name__)
         try:
             out = self.forward(*inputs, **options)
         finally:
             MODULE_PATH.pop()
         if outermost or self._hooks:
-            _settle(out)
+            make_waiting()
         for hook in self._hooks:
             hook(self, inputs, out)
         return out
@@ -280,17 +281,6 @@ def refuse_empty(label: str, *inputs: Any) -> None:
                 f"got an empty batch, shape {tuple(shape)}, as input of {label}; allowed is at least 1 sample: "
                 "leave the step out, or check how the data were selected"
             )
-
-
-def _settle(out: Any) -> None:
-    """Make the integers of what leaves a module for others to see: the arrays they come from may change then."""
-    if isinstance(out, Tensor):
-        plain(out.data)
-    elif isinstance(out, (list, tuple)):
-        for part in out:
-            _settle(part)
-    elif isinstance(out, Mapping):
-        _settle(list(out.values()))
 
 
 def _some(names: list[str]) -> str:

@@ -91,8 +91,9 @@ class NormalizeInteger(Operation):
         self.x = x
         self.batch = self._statistics(x)
         self.mean, self.var = self.batch.mean, self.batch.var
-        # Frozen numbers may be any, and what is wrong with them shows at once.
-        return normalized(x, self.batch.mean_q, self.batch.k, self.output, lazily=self.frozen is None)
+        # Where numbers could leave float32, as frozen ones may, that shows at once, before running statistics move.
+        safe = self.frozen is None and x.exponent <= 40 and self.eps >= 2.0**-40
+        return normalized(x, self.batch.mean_q, self.batch.k, self.output, lazily=safe)
 
     def backward(self, gradient: DFP) -> tuple[Any, ...]:
         g = gradient.ints

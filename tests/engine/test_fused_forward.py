@@ -245,3 +245,55 @@ def test_a_step_may_end_before_anybody_has_looked(backwards: bool) -> None:
         site.advance()
     for module in (net.conv, net.norm.normalize, net.norm.scale):
         assert module.activation.counts.total == 3 * 7 * 5 * 6
+
+
+def test_the_caller_may_reuse_the_batch_when_the_module_has_returned() -> None:
+    """Convolutions whose results nobody has looked at are made before that, with the counts that go with them."""
+
+    class Feature(Module):
+        def __init__(self) -> None:
+            super().__init__(recipes.dfp8())
+            self.conv, self.aux = (nn.Conv2d(4, 6, 3, recipe=self.recipe) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.feature = self.aux(x)
+            return self.conv(x)
+
+    found = []
+    for reuse in (False, True):
+        net = Feature()
+        run = nn.prepare(net, seed=1)
+        for step in range(3):
+            batch = np.random.default_rng(step).integers(-128, 128, (2, 6, 6, 4)).astype(np.int8)
+            net(Tensor(DFP(batch, -6)))
+            if reuse:
+                batch[...] = 0
+            run.advance()
+        assert type(net.feature.data) is DFP
+        found.append((net.feature.data.ints.tolist(), net.aux.activation.counts, net.aux.activation.exponent))
+    assert found[0] == found[1]
+
+
+def test_what_a_failed_call_left_does_not_hinder_the_next_one() -> None:
+    net = nn.Sequential(nn.Conv2d(4, 6, 3, recipe=recipes.dfp8()), nn.Linear(5, 2, recipe=recipes.dfp8()))
+    run = nn.prepare(net, seed=1)
+    x = Tensor(DFP(np.ones((2, 6, 6, 4), np.int8), -6))
+    with pytest.raises(ValueError, match="got"):
+        net(x)
+    run.step = run.step
+    x.data.ints[...] = 0
+    assert net[0](x).data.ints.shape == (2, 4, 4, 6)
+    assert net[0].activation.counts is None
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_numbers_that_leave_float32_move_no_running_statistics() -> None:
+    net = nn.BatchNorm(3, eps=1e-45, recipe=recipes.dfp8())
+    run = nn.prepare(net, seed=1)
+    ints = np.arange(96, dtype=np.int8).reshape(2, 4, 4, 3)
+    net(Tensor(DFP(ints, -6)))
+    run.advance()
+    before = net.normalize.running_mean.copy()
+    with pytest.raises(ValueError, match="got"):
+        net(Tensor(DFP(np.full_like(ints, 5), 60)))
+    assert (net.normalize.running_mean == before).all()

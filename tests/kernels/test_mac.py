@@ -532,3 +532,12 @@ def test_refusals_of_the_compiled_bindings(path: str) -> None:
     ]:
         with pytest.raises(error, match=r"got|not|must"):
             call()
+
+
+@pytest.mark.clause("MAC-4")
+@every_path
+@pytest.mark.parametrize(("taps", "dilation"), [(2**34 + 1, 2**30), (2**40, 2**31 - 1)])
+def test_kernels_that_span_more_than_int64_counts_are_refused(path: str, taps: int, dilation: int) -> None:
+    x, w = np.ones((2, 6, 5, 1), np.int8), np.zeros((0, taps, 1, 1), np.int8)
+    with pytest.raises(ValueError, match="got a kernel that spans"):
+        run(path, "conv2d", x, w, (1, 1), (0, 0), (dilation, 1))

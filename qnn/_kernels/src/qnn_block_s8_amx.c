@@ -31,11 +31,12 @@ static fetching make_fetching(const qnn_s8_block *b)
     for (int64_t s = 0; s < b->segments; s++)
         steps += b->segment[s].quads / QNN_S8_TILE;
     steps *= (b->tiles * b->panels + 3) / 4; /* four products in each */
-    for (int i = 0; i < 2; i++) {
-        f.at[i] = (const char *)b->ahead[i].first;
-        f.end[i] = f.at[i] + b->ahead[i].bytes;
-        lines += (b->ahead[i].bytes + 63) / 64;
-    }
+    for (int i = 0; i < 2; i++)
+        if (b->ahead[i].bytes > 0) {
+            f.at[i] = (const char *)b->ahead[i].first;
+            f.end[i] = f.at[i] + b->ahead[i].bytes;
+            lines += (b->ahead[i].bytes + 63) / 64;
+        }
     f.bytes = steps > 0 ? (lines + steps - 1) / steps * 64 : 0;
     return f;
 }

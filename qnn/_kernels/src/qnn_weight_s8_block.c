@@ -53,9 +53,10 @@ static int64_t lay_gradients(const job *j, const memory *m, int64_t image0, int6
     int64_t at = 0, count = 0;
     for (int64_t i = 0; i < images; i++)
         for (int64_t y = 0; y < (j->row_run ? rows : j->image_rows) && at < length; y++) {
-            const int8_t *g = j->g + ((image0 + i) * s->oh + first + y) * s->ow * s->filters;
             const int64_t most = qnn_min(row_positions, length - at), inside = y < rows ? qnn_min(s->ow, most) : 0;
-            copy_gradients(j, g, inside, m->grads + at * width);
+            if (inside > 0)
+                copy_gradients(j, j->g + ((image0 + i) * s->oh + first + y) * s->ow * s->filters, inside,
+                               m->grads + at * width);
             pad(m->grads + (at + inside) * width, (most - inside) * width);
             at += most;
             if (j->row_run)
