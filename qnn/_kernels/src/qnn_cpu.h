@@ -33,6 +33,8 @@
 #define QNN_EMULATED 1
 #define QNN_HAS_VNNI 1
 #define QNN_HAS_AMX 1
+/* A function of its own: inlined into every kernel it would take the compiler minutes under the sanitizers. */
+#define QNN_EMULATED_STEP static __attribute__((noinline, unused))
 #define QNN_AVX512
 #define QNN_AVX512_INLINE static inline
 #define QNN_AVX512_VBMI

@@ -11,16 +11,16 @@ typedef struct {
     int32_t lane[16];
 } v512;
 
-QNN_AVX512_INLINE v512 v512_load(const void *p)
+QNN_EMULATED_STEP v512 v512_load(const void *p)
 {
     v512 v;
     memcpy(&v, p, sizeof v);
     return v;
 }
 
-QNN_AVX512_INLINE void v512_store(void *p, v512 v) { memcpy(p, &v, sizeof v); }
+QNN_EMULATED_STEP void v512_store(void *p, v512 v) { memcpy(p, &v, sizeof v); }
 
-QNN_AVX512_INLINE v512 v512_spread32(const void *p)
+QNN_EMULATED_STEP v512 v512_spread32(const void *p)
 {
     v512 v;
     for (int i = 0; i < 16; i++)
@@ -28,28 +28,28 @@ QNN_AVX512_INLINE v512 v512_spread32(const void *p)
     return v;
 }
 
-QNN_AVX512_INLINE v512 v512_zero(void)
+QNN_EMULATED_STEP v512 v512_zero(void)
 {
     v512 v;
     memset(&v, 0, sizeof v);
     return v;
 }
 
-QNN_AVX512_INLINE v512 v512_add_s32(v512 a, v512 b)
+QNN_EMULATED_STEP v512 v512_add_s32(v512 a, v512 b)
 {
     for (int i = 0; i < 16; i++)
         a.lane[i] += b.lane[i];
     return a;
 }
 
-QNN_AVX512_INLINE v512 v512_sub_s32(v512 a, v512 b)
+QNN_EMULATED_STEP v512 v512_sub_s32(v512 a, v512 b)
 {
     for (int i = 0; i < 16; i++)
         a.lane[i] -= b.lane[i];
     return a;
 }
 
-QNN_AVX512_INLINE v512 v512_dot_s16(v512 sum, v512 a, v512 b)
+QNN_EMULATED_STEP v512 v512_dot_s16(v512 sum, v512 a, v512 b)
 {
     int16_t left[32], right[32];
     memcpy(left, &a, sizeof left);
@@ -59,7 +59,7 @@ QNN_AVX512_INLINE v512 v512_dot_s16(v512 sum, v512 a, v512 b)
     return sum;
 }
 
-QNN_AVX512_INLINE v512 v512_dot_u8s8(v512 sum, v512 a, v512 b)
+QNN_EMULATED_STEP v512 v512_dot_u8s8(v512 sum, v512 a, v512 b)
 {
     uint8_t left[64];
     int8_t right[64];
@@ -74,14 +74,14 @@ QNN_AVX512_INLINE v512 v512_dot_u8s8(v512 sum, v512 a, v512 b)
     return sum;
 }
 
-QNN_AVX512_INLINE v512 v512_and(v512 a, v512 b)
+QNN_EMULATED_STEP v512 v512_and(v512 a, v512 b)
 {
     for (int i = 0; i < 16; i++)
         a.lane[i] &= b.lane[i];
     return a;
 }
 
-QNN_AVX512_INLINE v512 v512_shift_right_u16(v512 a, const int bits)
+QNN_EMULATED_STEP v512 v512_shift_right_u16(v512 a, const int bits)
 {
     uint16_t half[32];
     memcpy(half, &a, sizeof half);
@@ -90,7 +90,7 @@ QNN_AVX512_INLINE v512 v512_shift_right_u16(v512 a, const int bits)
     return v512_load(half);
 }
 
-QNN_AVX512_INLINE v512 v512_spread128(const void *p)
+QNN_EMULATED_STEP v512 v512_spread128(const void *p)
 {
     v512 v;
     for (int i = 0; i < 4; i++)
@@ -98,7 +98,7 @@ QNN_AVX512_INLINE v512 v512_spread128(const void *p)
     return v;
 }
 
-QNN_AVX512_INLINE void v512_store_turns_u8(v512 even, v512 odd, void *p)
+QNN_EMULATED_STEP void v512_store_turns_u8(v512 even, v512 odd, void *p)
 {
     uint8_t first[64], second[64], *out = p;
     memcpy(first, &even, sizeof first);
@@ -109,7 +109,7 @@ QNN_AVX512_INLINE void v512_store_turns_u8(v512 even, v512 odd, void *p)
     }
 }
 
-QNN_AVX512_INLINE v512 v512_table_u8(v512 table, v512 index)
+QNN_EMULATED_STEP v512 v512_table_u8(v512 table, v512 index)
 {
     uint8_t from[64], at[64];
     memcpy(from, &table, sizeof from);
@@ -122,7 +122,7 @@ QNN_AVX512_INLINE v512 v512_table_u8(v512 table, v512 index)
     return v512_load(at);
 }
 
-QNN_AVX512_INLINE void v512_four_sums_s32(v512 a, v512 b, v512 c, v512 d, int32_t sums[4])
+QNN_EMULATED_STEP void v512_four_sums_s32(v512 a, v512 b, v512 c, v512 d, int32_t sums[4])
 {
     const v512 *all[4] = {&a, &b, &c, &d};
     for (int j = 0; j < 4; j++) {
@@ -132,18 +132,18 @@ QNN_AVX512_INLINE void v512_four_sums_s32(v512 a, v512 b, v512 c, v512 d, int32_
     }
 }
 
-QNN_AVX512_INLINE v512 v512_pinned(v512 v) { return v; }
+QNN_EMULATED_STEP v512 v512_pinned(v512 v) { return v; }
 
-#define QNN_AVX512_BITS_INLINE static inline
+#define QNN_AVX512_BITS_INLINE static inline /* of the kernels */
 
-QNN_AVX512_INLINE v512 v512_xor(v512 a, v512 b)
+QNN_EMULATED_STEP v512 v512_xor(v512 a, v512 b)
 {
     for (int i = 0; i < 16; i++)
         a.lane[i] ^= b.lane[i];
     return a;
 }
 
-QNN_AVX512_INLINE v512 v512_spread64(const void *p)
+QNN_EMULATED_STEP v512 v512_spread64(const void *p)
 {
     v512 v;
     for (int i = 0; i < 8; i++)
@@ -151,7 +151,7 @@ QNN_AVX512_INLINE v512 v512_spread64(const void *p)
     return v;
 }
 
-QNN_AVX512_INLINE v512 v512_add_s64(v512 a, v512 b)
+QNN_EMULATED_STEP v512 v512_add_s64(v512 a, v512 b)
 {
     int64_t left[8], right[8];
     memcpy(left, &a, sizeof left);
@@ -161,14 +161,14 @@ QNN_AVX512_INLINE v512 v512_add_s64(v512 a, v512 b)
     return v512_load(left);
 }
 
-QNN_AVX512_INLINE v512 v512_load_words(const void *p, int64_t n)
+QNN_EMULATED_STEP v512 v512_load_words(const void *p, int64_t n)
 {
     v512 v = v512_zero();
     memcpy(&v, p, (size_t)n * 8);
     return v;
 }
 
-QNN_AVX512_INLINE v512 v512_ones_u64(v512 a)
+QNN_EMULATED_STEP v512 v512_ones_u64(v512 a)
 {
     uint64_t lane[8], count[8] = {0};
     memcpy(lane, &a, sizeof lane);
@@ -178,7 +178,7 @@ QNN_AVX512_INLINE v512 v512_ones_u64(v512 a)
     return v512_load(count);
 }
 
-QNN_AVX512_INLINE void v512_store_as_s32(void *p, v512 a)
+QNN_EMULATED_STEP void v512_store_as_s32(void *p, v512 a)
 {
     int32_t half[8];
     for (int i = 0; i < 8; i++)
@@ -186,6 +186,6 @@ QNN_AVX512_INLINE void v512_store_as_s32(void *p, v512 a)
     memcpy(p, half, sizeof half);
 }
 
-QNN_AVX512_INLINE void v512_prefetch(const void *p) { (void)p; }
+QNN_EMULATED_STEP void v512_prefetch(const void *p) { (void)p; }
 
 #endif

@@ -14,9 +14,6 @@
 #include <stdint.h>
 #include <string.h>
 
-/* A function of its own: inlined into every kernel it would take the compiler a minute under the sanitizers. */
-#define QNN_EMULATED_STEP static __attribute__((noinline, unused))
-
 typedef union {
     uint8_t u8[64];
     int8_t s8[64];
