@@ -480,16 +480,17 @@ def normalize(int path, object x, object mean_q, object k, object target):
 
 def normalize_scale(int path, object x, object mean_q, object k, object target, object gamma, object bias,
                     object exponent, object scaled, object rectify=False):
-    if not (_is_small(x) and x.ndim > 0 and x.size and _is_row(mean_q, _FLOAT32, _last(x))
+    if not (_is_small(x) and _has_axes(x) and _size(x) and _is_row(mean_q, _FLOAT32, _last(x))
             and _is_row(k, _FLOAT32, _last(x)) and isinstance(target, _Target)
             and (_is_row(gamma, _INT8, _last(x)) or _is_row(gamma, _INT16, _last(x)))
             and (bias is None or _is_row(bias, _INT64, _last(x))) and isinstance(scaled, _Target)):
         return _reference["normalize_scale"](x, mean_q, k, target, gamma, bias, exponent, scaled, rectify)
-    cdef cnp.ndarray flat = _dense(x), means = _dense(mean_q), inverses = _dense(k), factors = gamma.astype(_np.int32)
+    cdef cnp.ndarray flat = _dense(x), means = _dense(mean_q), inverses = _dense(k)
+    cdef cnp.ndarray factors = cnp.PyArray_Cast(<cnp.ndarray>gamma, cnp.NPY_INT32)
     cdef cnp.ndarray xhat = _storage(x.shape, target), out = _storage(x.shape, scaled), addend
     cdef qnn_target first, second
     cdef qnn_counts counts = [0, 0, 0, 0], scaled_counts = [0, 0, 0, 0]
-    cdef int64_t n = x.size, cols = _last(x), bad
+    cdef int64_t n = _size(x), cols = _last(x), bad
     cdef const int64_t *biases = NULL
     cdef int rectified = bool(rectify)
     alive = fill_target(&first, target, 0, 1, n), fill_target(&second, scaled, _operator.index(exponent), 1, n)

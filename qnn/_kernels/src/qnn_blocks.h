@@ -86,15 +86,6 @@ static inline qnn_tally qnn_run_blocks(int64_t items, int64_t grain, qnn_how how
 /* How many rows of `cols` elements make a block. */
 static inline int64_t qnn_row_grain(int64_t cols) { return cols >= QNN_GRAIN || cols < 1 ? 1 : QNN_GRAIN / cols; }
 
-/* Fills `out` with n elements of `size` bytes, whose first `cols` are there, by repeating them. */
-static inline void qnn_repeat(void *out, size_t size, int64_t cols, int64_t n)
-{
-    for (int64_t done = cols, part; done < n; done += part) {
-        part = done < n - done ? done : n - done;
-        memcpy((char *)out + (size_t)done * size, out, (size_t)part * size);
-    }
-}
-
 /* The same where several steps follow each other in a block, each a function of its own for whole tensors: enough that
    what a call costs does not show. */
 static inline int64_t qnn_steps_grain(int64_t cols) { return cols >= 2 * QNN_GRAIN || cols < 1 ? 1 : 2 * QNN_GRAIN / cols; }
@@ -123,6 +114,15 @@ static inline int64_t qnn_next_part(int64_t at, int64_t end, int64_t cols)
     else if (cols - at % cols < part)
         part = cols - at % cols;
     return part < end - at ? part : end - at;
+}
+
+/* Fills `out` with n elements of `size` bytes, whose first `cols` are there, by repeating them. */
+static inline void qnn_repeat(void *out, size_t size, int64_t cols, int64_t n)
+{
+    for (int64_t done = cols, part; done < n; done += part) {
+        part = done < n - done ? done : n - done;
+        memcpy((char *)out + (size_t)done * size, out, (size_t)part * size);
+    }
 }
 
 /* How far factors that were repeated for the m elements of such a part serve: whole rows all begin with channel 0. */

@@ -134,7 +134,7 @@ QNN_AVX512_INLINE __m512i qnn_order_of_four(void)
     return _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
 }
 
-/* The same from lanes of int32, 16 neighbours each. */
+/* qnn_store512 from lanes of int32, 16 neighbours each. */
 QNN_AVX512_INLINE void qnn_store512_s32(const __m512i y[4], const __m512i far[4], const qnn_limits512 *k,
                                         qnn_counts512 *c, void *out)
 {
