@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from qnn.numerics import (
     pseudo_requantize,
     saturate_symmetric,
 )
-from qnn.quantizer import Format, Quantizer, range_of
+from qnn.quantizer import Format, Part, Quantizer, range_of
 
 RULES = ("bit_length", "nearest_power")
 
@@ -88,14 +88,14 @@ class BatchQuantizer(Quantizer):
         self,
         shape: tuple[int, ...],
         fused: Callable[..., tuple[Any, ...]],
-        exact: Callable[[], NDArray[Any]],
+        exact: Callable[[Part], NDArray[Any]],
         exponent: int,
         bias: NDArray[np.int64] | None = None,
         kind: type[Emitted] | None = None,
     ) -> DFP:
         # The accumulators are needed before the exponent is known, and no kernel that sums rounds by their lower bits.
         if self.format.pseudo or (self.training and self.format.exponent is None):
-            return self.requantize(exact(), exponent, bias=bias)
+            return self.requantize(exact(...), exponent, bias=bias)
         return super().product(shape, fused, exact, exponent, bias, kind)
 
     def _rounded(
@@ -129,9 +129,9 @@ class BatchQuantizer(Quantizer):
         )
 
     def first_of_range(
-        self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None
+        self, accs: Iterable[NDArray[Any]], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None
     ) -> int | None:
-        if (found := range_of(acc, bias)) is None:
+        if (found := range_of(accs, bias)) is None:
             return None
         low, high = found
         halvings = (divisor & -divisor).bit_length() - 1  # powers of two belong to the exponent

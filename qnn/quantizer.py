@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,11 @@ from qnn.numerics import (
 from qnn.numerics.arguments import number, whole
 from qnn.operation import current_module
 from qnn.tensor import Parameter
+
+Part = slice | EllipsisType
+"""Some samples of a batch."""
+
+_PART = 1 << 17  # elements
 
 ROLES = ("input", "weight", "bias", "activation", "gradient")
 
@@ -204,7 +210,7 @@ class Quantizer:
         return self.emit(
             acc.shape,
             lambda target: self._rounded(acc, exponent, target, divisor, bias),
-            lambda: self.first_of_range(acc, exponent, divisor, bias),
+            lambda: self.first_of_range((acc[part] for part in parts(acc.shape)), exponent, divisor, bias),
         )
 
     def _rounded(
@@ -229,16 +235,17 @@ class Quantizer:
         self,
         shape: tuple[int, ...],
         fused: Callable[..., tuple[Any, ...]],
-        exact: Callable[[], NDArray[Any]],
+        exact: Callable[[Part], NDArray[Any]],
         exponent: int,
         bias: NDArray[np.int64] | None = None,
         kind: type[Emitted] | None = None,
     ) -> DFP:
-        """This site's integers of a product: ``fused(target)`` rounds as it sums, ``exact()`` gives the accumulators at
-        ``exponent`` without the bias; lazily as :meth:`emit_lazily` does it where a kind is given."""
+        """This site's integers of a product: ``fused(target)`` rounds as it sums, ``exact(part)`` gives the
+        accumulators of some samples at ``exponent`` without the bias; lazily as :meth:`emit_lazily` does it where a
+        kind is given."""
 
         def first() -> int | None:
-            return self.first_of_range(exact(), exponent, bias=bias)
+            return self.first_of_range(map(exact, parts(shape)), exponent, bias=bias)
 
         return self.emit(shape, fused, first) if kind is None else self.emit_lazily(kind, shape, fused, first)
 
@@ -352,10 +359,11 @@ class Quantizer:
         self._pending = counts if self._pending is None else self._pending + counts
 
     def first_of_range(
-        self, acc: NDArray[Any], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None
+        self, accs: Iterable[NDArray[Any]], exponent: int, divisor: int = 1, bias: NDArray[np.int64] | None = None
     ) -> int | None:
-        """Smallest exponent without overflow for exact accumulators, the bias of their channel added (clause EXP-5)."""
-        found = range_of(acc, bias)
+        """Smallest exponent without overflow for exact accumulators that come in parts, the bias of their channel added
+        (clause EXP-5)."""
+        found = range_of(accs, bias)
         return None if found is None else first_exponent_int(*found, exponent, self.bits, divisor)
 
     def parameter(
@@ -478,25 +486,38 @@ class Quantizer:
         self.forget_step()
 
 
-def range_of(acc: NDArray[Any], bias: NDArray[np.int64] | None) -> tuple[int, int] | None:
+def parts(shape: tuple[int, ...]) -> Iterator[Part]:
+    """Some samples after the other, so that what is made of them only to find its range stays small."""
+    if math.prod(shape) <= _PART:
+        yield ...
+        return
+    samples = max(1, _PART // math.prod(shape[1:]))
+    for first in range(0, shape[0], samples):
+        yield slice(first, first + samples)
+
+
+def range_of(accs: Iterable[NDArray[Any]], bias: NDArray[np.int64] | None) -> tuple[int, int] | None:
     """Least and largest of exact accumulators, the bias of their channel added; None where there are none."""
-    if acc.size == 0:
+    ends: list[int] = []
+    for acc in accs:
+        if acc.size:
+            whole = acc if bias is None else acc.astype(np.int64) + bias
+            ends += _kernels.call("int_range", np.ascontiguousarray(whole))
+    return (min(ends), max(ends)) if ends else None
+
+
+def _first_of_sum(terms: Sequence[DFP], bits: int) -> int | None:
+    """Smallest exponent at which the exact sum of the terms does not overflow (clause EXP-5)."""
+    if terms[0].ints.size == 0:
         return None
-    if bias is not None:
-        acc = acc.astype(np.int64) + bias
-    low, high = _kernels.call("int_range", np.ascontiguousarray(acc))
-    return low, high
+    lowest = min(t.exponent for t in terms)
+    spread = max(t.exponent for t in terms) - lowest
+    dtype = np.int64 if spread + 16 + len(terms).bit_length() < 63 else object
+    ends = []
+    for part in parts(terms[0].shape):
+        total = np.asarray(sum(t.ints[part].astype(dtype) * (1 << (t.exponent - lowest)) for t in terms))
+        ends += [int(total.min()), int(total.max())]
+    return first_exponent_int(min(ends), max(ends), lowest, bits)
 
 
-def _first_of_sum(parts: Sequence[DFP], bits: int) -> int | None:
-    """Smallest exponent at which the exact sum of the parts does not overflow (clause EXP-5)."""
-    if parts[0].ints.size == 0:
-        return None
-    lowest = min(p.exponent for p in parts)
-    spread = max(p.exponent for p in parts) - lowest
-    dtype = np.int64 if spread + 16 + len(parts).bit_length() < 63 else object
-    total = sum(p.ints.astype(dtype) * (1 << (p.exponent - lowest)) for p in parts)
-    return first_exponent_int(int(np.min(total)), int(np.max(total)), lowest, bits)
-
-
-__all__ = ["ROLES", "Clock", "Format", "Quantizer", "SiteError", "range_of"]
+__all__ = ["ROLES", "Clock", "Format", "Part", "Quantizer", "SiteError", "parts", "range_of"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -30,14 +31,24 @@ _set = object.__setattr__
 
 
 class _Node:
-    """An executed operation on the tape: the way from a tensor back to its inputs."""
+    """An executed operation on the tape: the way from its result back to its inputs.
 
-    __slots__ = ("module", "operation", "parents")
+    It has not the result's array: what no operation keeps for the way back is freed with its last tensor.
+    """
 
-    def __init__(self, operation: Operation, parents: tuple[Tensor, ...], module: str) -> None:
+    __slots__ = ("_hooks", "grad_site", "is_integer", "module", "operation", "parents", "retained", "shape")
+
+    def __init__(self, operation: Operation, inputs: Sequence[Tensor], module: str, result: Tensor) -> None:
         self.operation: Operation | None = operation
-        self.parents = parents
+        self.parents: tuple[_Place | None, ...] = tuple([_place(t) if t.requires_grad else None for t in inputs])
         self.module = module
+        self.shape, self.is_integer = result.shape, result.is_integer
+        self.grad_site, self._hooks = result.grad_site, result._hooks
+        self.retained: weakref.ref[Tensor] | None = None
+
+    def __repr__(self) -> str:
+        made = f", made by {self.operation.name}" if self.operation else ""
+        return f"Tensor({'x'.join(map(str, self.shape))} {'integers' if self.is_integer else 'float32'}{made})"
 
 
 class Tensor:
@@ -92,7 +103,6 @@ class Tensor:
         self.name = name
         self._node: _Node | None = None
         self._hooks: list[Callable[[Array], Array | None]] = []
-        self._retain = False
 
     @property
     def maker(self) -> Operation | None:
@@ -145,7 +155,8 @@ class Tensor:
 
     def retain_grad(self) -> Tensor:
         """Keep the gradient of this tensor although it is not a leaf."""
-        self._retain = True
+        if self._node is not None:
+            self._node.retained = weakref.ref(self)
         return self
 
     def register_hook(self, hook: Callable[[Array], Array | None]) -> Callable[[], None]:
@@ -189,22 +200,27 @@ class Tensor:
             raise RuntimeError(
                 "got backward() on a tensor that no recorded operation made; run the forward pass outside no_grad()"
             )
-        pending: dict[int, list[Gradient]] = {id(self): [gradient]}
-        for tensor in _reverse_order(self):
-            parts = pending.pop(id(tensor), None)
+        start = _place(self)
+        pending: dict[int, list[Gradient]] = {id(start): [gradient]}
+        order = _order(start)
+        while order:  # whose turn has come goes, and with it the arrays that nobody else has
+            place = order.pop()
+            parts = pending.pop(id(place), None)
             if parts is None:
                 continue
-            total = _combine(tensor, parts)
-            if tensor._hooks and isinstance(total, DFP):  # others may have these integers, and a hook may write
+            total = _combine(place, parts)
+            if place._hooks and isinstance(total, DFP):  # others may have these integers, and a hook may write
                 total = DFP(total.ints.copy(), total.exponent, total.bits)
-            for hook in tensor._hooks:
+            for hook in place._hooks:
                 # A hook that only looks leaves the exact sum exact; one that replaces it has its word.
                 replaced = hook(total.to_float32() if isinstance(total, ExactSum) else total)
-                total = total if replaced is None else _replacement(tensor, replaced)
-            if tensor._node is None or tensor._retain:
+                total = total if replaced is None else _replacement(place, replaced)
+            if isinstance(place, Tensor):
+                place._accumulate(total)
+                continue
+            if place.retained is not None and (tensor := place.retained()) is not None:
                 tensor._accumulate(total)
-            if tensor._node is not None:
-                _step_back(tensor, tensor._node, total, pending)
+            _step_back(place, total, pending)
 
     def _accumulate(self, gradient: Gradient) -> None:
         total = gradient if self.grad is None else _combine(self, [self.grad, gradient])
@@ -444,7 +460,7 @@ def apply(operation: Operation, *inputs: Tensor, grad_site: GradientSum | None =
         strict = any(t.strict and t.is_integer for t in inputs)
     out = Tensor(data, requires_grad=recorded, grad_site=grad_site, strict=strict)
     if recorded:
-        out._node = _Node(operation, inputs, current_module())
+        out._node = _Node(operation, inputs, current_module(), out)
     if TRACES:
         record(operation, arrays, out.data)
     return out
@@ -472,35 +488,43 @@ def leave_integers(value: Any, operation: str) -> Tensor:
     return apply(REGISTRY["dequantize"](site=tensor.grad_site), tensor)
 
 
-def _reverse_order(root: Tensor) -> list[Tensor]:
-    """Tensors that ``root`` depends on, each before its inputs; iterative, so depth is no limit."""
-    order: list[Tensor] = []
+_Place = Tensor | _Node
+"""Where a gradient arrives: a leaf, or what made any other tensor."""
+
+
+def _place(tensor: Tensor) -> _Place:
+    return tensor if tensor._node is None else tensor._node
+
+
+def _order(root: _Place) -> list[_Place]:
+    """What ``root`` depends on, each after its inputs; iterative, so depth is no limit."""
+    order: list[_Place] = []
     seen: set[int] = set()
-    stack: list[Tensor | None] = [root]  # above None lie the inputs of what is below it
+    stack: list[_Place | None] = [root]  # above None lie the inputs of what is below it
     while stack:
-        tensor = stack.pop()
-        if tensor is None:
+        place = stack.pop()
+        if place is None:
             done = stack.pop()
             assert done is not None
             order.append(done)
-        elif id(tensor) not in seen:
-            seen.add(id(tensor))
-            if tensor._node is None:
-                order.append(tensor)
+        elif id(place) not in seen:
+            seen.add(id(place))
+            if isinstance(place, Tensor):
+                order.append(place)
             else:
-                stack += (tensor, None)
-                stack += [p for p in tensor._node.parents if p.requires_grad]
-    return order[::-1]
+                stack += (place, None)
+                stack += [p for p in place.parents if p is not None]
+    return order
 
 
-def _combine(tensor: Tensor, parts: list[Gradient]) -> Gradient:
+def _combine(place: _Place, parts: list[Gradient]) -> Gradient:
     """One gradient from the parts that several consumers sent."""
-    if len(parts) == 1 and (isinstance(parts[0], DFP) or isinstance(tensor, Parameter) or not tensor.is_integer):
+    if len(parts) == 1 and (isinstance(parts[0], DFP) or isinstance(place, Parameter) or not place.is_integer):
         return parts[0]
     kinds = {DFP if isinstance(part, DFP) else type(part) for part in parts}
     if len(kinds) > 1:
         raise ValueError(
-            f"got gradients of several kinds ({', '.join(sorted(k.__name__ for k in kinds))}) for {tensor!r}; one "
+            f"got gradients of several kinds ({', '.join(sorted(k.__name__ for k in kinds))}) for {place!r}; one "
             f"kind is allowed: "
             "use nn.Dequantize so that the float branch sends integers"
         )
@@ -509,40 +533,40 @@ def _combine(tensor: Tensor, parts: list[Gradient]) -> Gradient:
         total: Any = parts[0]
         for part in parts[1:]:
             total = total + part
-        if not tensor.is_integer or isinstance(tensor, Parameter):
+        if not place.is_integer or isinstance(place, Parameter):
             return total
-        return _site(tensor, parts).quantize(total.to_float32() if isinstance(total, ExactSum) else total)
-    return _site(tensor, parts).add(integers)
+        return _site(place, parts).quantize(total.to_float32() if isinstance(total, ExactSum) else total)
+    return _site(place, parts).add(integers)
 
 
-def _replacement(tensor: Tensor, value: Any) -> Gradient:
+def _replacement(place: _Place, value: Any) -> Gradient:
     """What a hook returned, as a gradient that the tensor can have."""
     gradient: Gradient = value if isinstance(value, (DFP, ExactSum)) else np.asarray(value, np.float32)
-    if tuple(gradient.shape) != tensor.shape or (isinstance(gradient, DFP) and not tensor.is_integer):
+    if tuple(gradient.shape) != place.shape or (isinstance(gradient, DFP) and not place.is_integer):
         got = "integers" if isinstance(gradient, DFP) else "numbers"
         raise ValueError(
-            f"got {got} of shape {tuple(gradient.shape)} from a hook of {tensor!r}; allowed is the tensor's own shape, "
+            f"got {got} of shape {tuple(gradient.shape)} from a hook of {place!r}; allowed is the tensor's own shape, "
             "float32, or a DFP where the tensor has integers: return None to leave the gradient as it is"
         )
-    return _combine(tensor, [gradient])
+    return _combine(place, [gradient])
 
 
-def _site(tensor: Tensor, parts: Sequence[Gradient]) -> GradientSum:
-    if tensor.grad_site is None:
+def _site(place: _Place, parts: Sequence[Gradient]) -> GradientSum:
+    if place.grad_site is None:
         raise ValueError(
-            f"got {len(parts)} gradient part(s) to round for the integer tensor {tensor!r}, which has no site to do "
+            f"got {len(parts)} gradient part(s) to round for the integer tensor {place!r}, which has no site to do "
             f"it; tensors made by modules "
             "of an integer recipe have one: pass the value through such a module"
         )
-    return tensor.grad_site
+    return place.grad_site
 
 
-def _step_back(tensor: Tensor, node: _Node, gradient: Gradient, pending: dict[int, list[Gradient]]) -> None:
+def _step_back(node: _Node, gradient: Gradient, pending: dict[int, list[Gradient]]) -> None:
     """Send a finished gradient through the operation that made the tensor."""
     operation = node.operation
     if operation is None:
         raise RuntimeError(
-            f"got a second backward() through {tensor!r}; its saved arrays are freed after the first: run the "
+            f"got a second backward() through {node!r}; its saved arrays are freed after the first: run the "
             f"forward pass again"
         )
     MODULE_PATH.append(node.module)
@@ -557,15 +581,15 @@ def _step_back(tensor: Tensor, node: _Node, gradient: Gradient, pending: dict[in
             f"return one each (None where there is none)"
         )
     for parent, part in zip(parents, gradients, strict=True):
-        if part is None or not parent.requires_grad:
+        if part is None or parent is None:
             continue
-        if part.shape != parent.data.shape:
+        if part.shape != parent.shape:
             raise ValueError(
                 f"got a gradient of shape {tuple(part.shape)} from `{operation.name}` for an input of shape "
                 f"{parent.shape}; the shapes must agree"
             )
         pending.setdefault(id(parent), []).append(part)
-    node.operation = None
+    node.operation, node.parents = None, ()
 
 
 __all__ = ["Parameter", "Tensor", "apply", "leave_integers"]

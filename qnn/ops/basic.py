@@ -26,7 +26,7 @@ class _Binary(Operation):
     """An operation on two arrays that broadcast."""
 
     def forward(self, a: Float, b: Float) -> Float:
-        self.a, self.b = a, b
+        self.shapes = a.shape, b.shape
         try:
             return self.compute(a, b)
         except ValueError as error:
@@ -37,8 +37,8 @@ class _Binary(Operation):
     def backward(self, gradient: Float) -> tuple[Any, ...]:
         parts = self.partial(gradient)
         return tuple(
-            unbroadcast(part(), array.shape) if needed else None
-            for part, array, needed in zip(parts, (self.a, self.b), self.needs, strict=True)
+            unbroadcast(part(), shape) if needed else None
+            for part, shape, needed in zip(parts, self.shapes, self.needs, strict=True)
         )
 
     def compute(self, a: Float, b: Float) -> Float:
@@ -81,6 +81,7 @@ class Multiply(_Binary):
     name = "multiply"
 
     def compute(self, a: Float, b: Float) -> Float:
+        self.a, self.b = a, b
         return a * b
 
     def partial(self, gradient: Float) -> tuple[Any, Any]:
@@ -94,6 +95,7 @@ class Divide(_Binary):
     name = "divide"
 
     def compute(self, a: Float, b: Float) -> Float:
+        self.a, self.b = a, b
         return a / b
 
     def partial(self, gradient: Float) -> tuple[Any, Any]:

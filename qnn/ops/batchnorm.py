@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from qnn.numerics import (
 from qnn.numerics.batchnorm import Sums
 from qnn.operation import Operation
 from qnn.ops.channels import channel_sum, wide
-from qnn.quantizer import Quantizer
+from qnn.quantizer import Part, Quantizer, parts
 
 Float = NDArray[np.float32]
 
@@ -105,11 +106,16 @@ class NormalizeInteger(Operation):
                 "bn_grad_coefficients", self.batch, self.s1, sums[0], sums[1], self.count, gradient.exponent
             )
         x = self.x.ints
+
+        def reals(part: Part) -> Float:
+            values: Float = (a * g[part].astype(np.float32) + b * x[part].astype(np.float32)) + c
+            return values
+
         return (
             self.gradient.emit(
-                self.x.shape,
+                x.shape,
                 lambda target: _kernels.call("normalize_grad", g, x, a, b, c, target),
-                lambda: first_of_reals((a * g.astype(np.float32) + b * x.astype(np.float32)) + c, self.gradient.bits),
+                lambda: first_of_reals(map(reals, parts(x.shape)), self.gradient.bits),
             ),
         )
 
@@ -139,13 +145,14 @@ def normalized(x: DFP, mean_q: Float, k: Float, output: Quantizer, lazily: bool 
         return _kernels.call("normalize_scale" if scale else "normalize", x.ints, mean_q, k, target, *scale)
 
     def first() -> int | None:
-        return first_of_reals((x.ints.astype(np.float32) - mean_q) * k, output.bits)
+        return first_of_reals(((x.ints[part].astype(np.float32) - mean_q) * k for part in parts(x.shape)), output.bits)
 
     return output.emit_lazily(Scaling, x.shape, make, first) if lazily else output.emit(x.shape, make, first)
 
 
-def first_of_reals(values: Float, bits: int) -> int | None:
-    """First exponent of real values; only the very first step of a site computes them as an array."""
-    if values.size == 0:
+def first_of_reals(values: Iterable[Float], bits: int) -> int | None:
+    """First exponent of real values that come in parts; only the very first step of a site computes them as arrays."""
+    ends = np.array([(part.min(), part.max()) for part in values if part.size], np.float32)
+    if ends.size == 0:
         return None
-    return first_exponent_float(float(values.min()), float(values.max()), bits)
+    return first_exponent_float(float(ends[:, 0].min()), float(ends[:, 1].max()), bits)

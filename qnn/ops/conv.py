@@ -149,7 +149,7 @@ class Conv2dInteger(Operation):
         return self.output.product(
             (x.shape[0], *self.hw, w.shape[0]),
             make,
-            lambda: _kernels.call("conv2d", x.ints, w, *args),
+            lambda part: _kernels.call("conv2d", x.ints[part], w, *args),
             exponent,
             bias,
             Summing,
@@ -166,7 +166,7 @@ class Conv2dInteger(Operation):
             dx = self.gradient.product(
                 self.x.shape,
                 lambda target: _kernels.call("conv2d_input_grad_requantize", g, w, hw, exponent, target, *args),
-                lambda: _kernels.call("conv2d_input_grad", g, w, hw, *args),
+                lambda part: _kernels.call("conv2d_input_grad", g[part], w, hw, *args),
                 exponent,
             )
         acc = _kernels.call("conv2d_weight_grad", self.x.ints, gradient.ints, w.shape[1:3], *args)

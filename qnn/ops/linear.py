@@ -74,7 +74,7 @@ class LinearInteger(Operation):
         return self.output.product(
             (x.shape[0], w.shape[0]),
             lambda target: _kernels.call("gemm_requantize", x.ints, w, True, bias, exponent, target),
-            lambda: _kernels.call("gemm", x.ints, w, False, True),
+            lambda part: _kernels.call("gemm", x.ints[part], w, False, True),
             exponent,
             bias,
         )
@@ -89,7 +89,7 @@ class LinearInteger(Operation):
             dx = self.gradient.product(
                 self.x.shape,
                 lambda target: _kernels.call("gemm_requantize", g, w, False, None, exponent, target),
-                lambda: _kernels.call("gemm", g, w, False, False),
+                lambda part: _kernels.call("gemm", g[part], w, False, False),
                 exponent,
             )
         dw = ExactSum(

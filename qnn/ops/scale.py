@@ -16,7 +16,7 @@ from qnn.numerics.batchnorm import Sums
 from qnn.operation import ExactSum, Operation
 from qnn.ops.batchnorm import NormalizeInteger
 from qnn.ops.channels import channel_sum, wide
-from qnn.quantizer import Quantizer
+from qnn.quantizer import Quantizer, parts
 
 Float = NDArray[np.float32]
 
@@ -117,7 +117,8 @@ class ScaleInteger(Operation):
         return dx, made[0][2]
 
     def _first(self, site: Quantizer, x: DFP, bias: NDArray[np.int64] | None, exponent: int) -> int | None:
-        return site.first_of_range(x.ints.astype(np.int64) * self.gamma.ints, exponent, bias=bias)
+        products = (x.ints[part].astype(np.int64) * self.gamma.ints for part in parts(x.shape))
+        return site.first_of_range(products, exponent, bias=bias)
 
     def operands(self, inputs: Sequence[Any]) -> Sequence[Any]:
         return [inputs[0], self.gamma, self.beta]

@@ -77,7 +77,7 @@ class ShiftNormalizeInteger(Operation):
             self.gradient.emit(
                 self.x.shape,
                 lambda target: _kernels.call("quantize", np.ascontiguousarray(values), target),
-                lambda: first_of_reals(values, self.gradient.bits),
+                lambda: first_of_reals([values], self.gradient.bits),
             ),
         )
 

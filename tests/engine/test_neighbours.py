@@ -312,7 +312,7 @@ def test_a_pseudo_stochastic_site_rounds_every_exact_integer_by_its_lower_bits(p
         np.testing.assert_array_equal(site.requantize(acc, -14).ints, want)
         for training in (True, False):
             site.training = training
-            np.testing.assert_array_equal(site.product(acc.shape, refuse, lambda: acc, -14).ints, want)
+            np.testing.assert_array_equal(site.product(acc.shape, refuse, lambda part: acc[part], -14).ints, want)
         site.training = True
         parts = [DFP(np.array([100, -100, 77, -128], np.int8), -3), DFP(np.array([90, -100, 3, -128], np.int8), -5)]
         total = 4 * parts[0].ints.astype(np.int64) + parts[1].ints

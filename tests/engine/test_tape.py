@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import weakref
 
 import numpy as np
 import pytest
@@ -72,6 +73,44 @@ def test_retained_gradient_of_an_inner_tensor() -> None:
     y = (x * x).retain_grad()
     (y * 2.0).backward()
     assert y.grad == 2
+    assert x.grad == 12
+
+
+def test_arrays_that_no_operation_keeps_go_with_their_tensors() -> None:
+    x = Tensor(np.ones(3), requires_grad=True)
+    y = x * 2.0
+    seen = weakref.ref(y.data)
+    z = y + 1.0  # a sum needs neither of its terms on the way back
+    del y
+    assert seen() is None
+    z.backward(np.float32([1, 2, 3]))
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad, [2, 4, 6])
+
+
+def test_backward_frees_what_it_has_passed() -> None:
+    """A gradient finds room where the arrays behind it were: the tape never has all of both."""
+    x = Tensor(np.ones(3), requires_grad=True)
+    squares = [weakref.ref(x)]
+    alive: list[int] = []
+    y: Tensor = x
+    for _ in range(4):
+        y = y * y
+        squares.append(weakref.ref(y.data))
+        y.register_hook(lambda _: alive.append(sum(ref() is not None for ref in squares[1:])))
+    last, y = y, x
+    last.backward(np.ones(3))
+    assert alive == [4, 3, 2, 1]  # the caller has the last; it goes when ``last`` does, the others in their turn
+    np.testing.assert_array_equal(x.grad, [16, 16, 16])
+
+
+def test_the_gradient_of_an_inner_tensor_may_be_dropped_with_it() -> None:
+    x = Tensor([3.0], requires_grad=True)
+    y = x * x
+    y.retain_grad()
+    z = y * 2.0
+    del y
+    z.backward()
     assert x.grad == 12
 
 
