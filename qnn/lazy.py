@@ -122,6 +122,18 @@ class Rectifying(Emitted):
         return ints
 
 
+class Adding(Rectifying):
+    """A sum; ``make(target, False, output)`` gives it where a ReLU's output is positive, else 0.
+
+    Bit-exactness: clauses REQ-7 and LAY-2; the mask is one after the sum.
+    """
+
+    def masked(self, output: Ints) -> Ints:
+        """``relu_grad(ints, output)``; the integers themselves are not made for it."""
+        ints: Ints = self._finish(False, output)[0]
+        return ints
+
+
 class Summing(Emitted):
     """``make(target, True)`` gives the sums of each channel, too.
 
@@ -164,7 +176,10 @@ class Masked(Lazy):
         return cls._without_integers(gradient.shape, exponent, bits, gradient=gradient, output=output)
 
     def _make(self) -> Ints:
-        return np.asarray(_kernels.call("relu_grad", self.gradient.ints, self.output))
+        gradient = self.gradient
+        if isinstance(gradient, Adding):
+            return gradient.masked(self.output)
+        return np.asarray(_kernels.call("relu_grad", gradient.ints, self.output))
 
 
 def plain(data: Any) -> Any:
@@ -175,6 +190,7 @@ def plain(data: Any) -> Any:
 
 
 __all__ = [
+    "Adding",
     "Emitted",
     "Lazy",
     "Masked",

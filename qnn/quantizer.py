@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
-from qnn.lazy import Emitted, Rectifying, plain
+from qnn.lazy import Adding, Emitted, plain
 from qnn.numerics import (
     DFP,
     EXP_MAX,
@@ -229,7 +229,7 @@ class Quantizer:
         """Exact sum of DFP tensors of one shape, rounded once (clause REQ-7)."""
         pairs = [(p.ints, p.exponent) for p in parts]
         make = partial(_kernels.call, "add_requantize", pairs)
-        return self.emit_lazily(Rectifying, parts[0].shape, make, lambda: _first_of_sum(parts, self.bits))
+        return self.emit_lazily(Adding, parts[0].shape, make, lambda: _first_of_sum(parts, self.bits))
 
     def product(
         self,

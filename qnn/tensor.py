@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn.errors import StrictError
-from qnn.lazy import Lazy, plain
+from qnn.lazy import Lazy, make_waiting, plain
 from qnn.numerics import DFP
 from qnn.operation import (
     MODULE_PATH,
@@ -209,8 +209,10 @@ class Tensor:
             if parts is None:
                 continue
             total = _combine(place, parts)
-            if place._hooks and isinstance(total, DFP):  # others may have these integers, and a hook may write
-                total = DFP(total.ints.copy(), total.exponent, total.bits)
+            if place._hooks:  # which may write
+                make_waiting()
+                if isinstance(total, DFP):  # others may have these integers
+                    total = DFP(total.ints.copy(), total.exponent, total.bits)
             for hook in place._hooks:
                 # A hook that only looks leaves the exact sum exact; one that replaces it has its word.
                 replaced = hook(total.to_float32() if isinstance(total, ExactSum) else total)
@@ -221,6 +223,7 @@ class Tensor:
             if place.retained is not None and (tensor := place.retained()) is not None:
                 tensor._accumulate(total)
             _step_back(place, total, pending)
+        make_waiting()
 
     def _accumulate(self, gradient: Gradient) -> None:
         total = gradient if self.grad is None else _combine(self, [self.grad, gradient])
@@ -536,7 +539,14 @@ def _combine(place: _Place, parts: list[Gradient]) -> Gradient:
         if not place.is_integer or isinstance(place, Parameter):
             return total
         return _site(place, parts).quantize(total.to_float32() if isinstance(total, ExactSum) else total)
-    return _site(place, parts).add(integers)
+    site = _site(place, parts)
+    if isinstance(place, Tensor):
+        return site.add(integers)
+    MODULE_PATH.append(place.module)  # there the sum may wait for what takes it
+    try:
+        return site.add(integers)
+    finally:
+        MODULE_PATH.pop()
 
 
 def _replacement(place: _Place, value: Any) -> Gradient:

@@ -63,7 +63,7 @@ cdef extern from "qnn_elem.h" nogil:
                           int64_t cols, const qnn_target *t, int rectify, qnn_how how, void *out,
                           qnn_counts *counts) noexcept
     void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, int rectify,
-                         qnn_how how, void *out, qnn_counts *counts) noexcept
+                         const void *y, int y_bytes, qnn_how how, void *out, qnn_counts *counts) noexcept
     int64_t qnn_quantize_tensor(const float *x, int64_t n, const qnn_target *t, qnn_how how, void *out,
                                 qnn_counts *counts) noexcept
     int64_t qnn_normalize_tensor(const void *x, int x_bytes, const float *mean, const float *k, int64_t rows,
@@ -132,6 +132,8 @@ cdef extern from "qnn_elem.h" nogil:
                         int32_t *y) noexcept
     int qnn_bitplane_gemm(const uint8_t *x, const uint64_t *w, int64_t m, int64_t n, int64_t k, qnn_how how,
                           int32_t *y) noexcept
+    void qnn_running_update(const float *running, const float *fresh, float keep, int64_t channels,
+                            float *out) noexcept
     int qnn_bn_statistics(const int64_t *s1, const int64_t *s2, int64_t count, double power, float eps,
                           int64_t channels, float *out) noexcept
     int qnn_bn_grad_coefficients(const float *mean_q, const float *inv_std, const float *k, const int64_t *s1,
@@ -147,7 +149,7 @@ cdef extern from "qnn_elem.h" nogil:
 
 OPERATIONS = (
     "quantize", "requantize", "add_requantize", "noise_u16", "int_range", "float_range", "channel_sums", "channel_dots",
-    "bn_statistics", "bn_grad_coefficients", "softmax_cross_entropy",
+    "bn_statistics", "bn_grad_coefficients", "running_update", "softmax_cross_entropy",
     "normalize", "normalize_grad", "normalize_scale", "scale", "scale_grad", "max_pool", "max_pool_grad", "sum_pool",
     "sum_pool_grad", "relu",
     "relu_grad", "clip_ints", "subsample", "subsample_grad", "look_up", "prepare_add", "sgd", "adam", "shift_adamax", "ints_to_float32", "shift_gemm", "shift_conv2d", "xnor_gemm", "xnor_conv2d", "pack_bits", "bitplane_gemm",
@@ -309,25 +311,26 @@ def requantize(int path, object acc, object exponent, object target, object divi
     return out, _made(&counts, n)
 
 
-def add_requantize(int path, object terms, object target, object rectify=False):
+def add_requantize(int path, object terms, object target, object rectify=False, object output=None):
     cdef qnn_term items[QNN_MOST_TERMS]
     cdef qnn_target t
     cdef qnn_counts counts = [0, 0, 0, 0]
     cdef int i = 0
     cdef cnp.ndarray flat, out
     terms = list(terms)
-    if not (0 < len(terms) <= QNN_MOST_TERMS and isinstance(target, _Target)):
-        return _reference["add_requantize"](terms, target, rectify)
+    if not (0 < len(terms) <= QNN_MOST_TERMS and isinstance(target, _Target)
+            and (output is None or _alike(output, terms[0][0]))):
+        return _reference["add_requantize"](terms, target, rectify, output)
     for ints, _ in terms:
         if not (_is_small(ints) and ints.shape == terms[0][0].shape):
-            return _reference["add_requantize"](terms, target, rectify)
+            return _reference["add_requantize"](terms, target, rectify, output)
     exponents = [_operator.index(exponent) for _, exponent in terms]
     lowest = min(exponents)
     if max(exponents) - lowest > 64:
-        return _reference["add_requantize"](terms, target, rectify)
+        return _reference["add_requantize"](terms, target, rectify, output)
     bound = sum(1 << (8 * ints.itemsize - 1 + exponent - lowest) for (ints, _), exponent in zip(terms, exponents))
     if bound >= 2**62:
-        return _reference["add_requantize"](terms, target, rectify)
+        return _reference["add_requantize"](terms, target, rectify, output)
     kept = []
     for (ints, _), exponent in zip(terms, exponents):
         flat = _dense(ints)
@@ -338,10 +341,15 @@ def add_requantize(int path, object terms, object target, object rectify=False):
         i += 1
     out = _storage(terms[0][0].shape, target)
     cdef int64_t n = out.size
-    cdef int wide = bound >= 2**31, rectified = bool(rectify)
+    cdef int wide = bound >= 2**31, rectified = bool(rectify), y_bytes = 0
+    cdef const void *y = NULL
+    if output is not None:
+        flat = _dense(output)
+        kept.append(flat)
+        y, y_bytes = flat.data, _bytes(flat)
     alive = fill_target(&t, target, lowest, 1, n)
     with nogil:
-        qnn_add_tensors(items, i, wide, n, &t, rectified, _how(path), out.data, &counts)
+        qnn_add_tensors(items, i, wide, n, &t, rectified, y, y_bytes, _how(path), out.data, &counts)
     return out, _made(&counts, n)
 
 
@@ -374,7 +382,8 @@ cdef class _PreparedAdd:
             return self.definition(*terms)
         cols = _last(first) if self.table is not None else 1
         with nogil:
-            qnn_add_tensors(items, self.count, self.wide, n, &self.target, 0, _how(self.path), out.data, &counts)
+            qnn_add_tensors(items, self.count, self.wide, n, &self.target, 0, NULL, 0, _how(self.path), out.data,
+                            &counts)
         if self.table is not None and n:
             flat = self.table
             with nogil:
@@ -592,6 +601,18 @@ def bn_grad_coefficients(int path, object stats, object s1, object sg, object sg
         if done:
             return out[0], out[1], out[2]
     return _reference["bn_grad_coefficients"](stats, s1, sg, sgx, count, g_exponent)
+
+
+def running_update(int path, object running, object new, object momentum):
+    cdef cnp.ndarray out, d1, d2
+    cdef float keep = momentum
+    cdef int64_t n = running.size
+    if not (_is_row(running, _FLOAT32, n) and _is_row(new, _FLOAT32, n)):
+        return _reference["running_update"](running, new, momentum)
+    out, d1, d2 = _empty((n,), _FLOAT32), _dense(running), _dense(new)
+    with nogil:
+        qnn_running_update(<float *>d1.data, <float *>d2.data, keep, n, <float *>out.data)
+    return out
 
 
 def softmax_cross_entropy(int path, object logits, object labels, object batch_size=None):

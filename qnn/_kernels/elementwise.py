@@ -181,6 +181,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "channel_sums": numerics.channel_sums,
     "channel_dots": numerics.channel_dots,
     "bn_statistics": numerics.bn_statistics,
+    "running_update": numerics.running_update,
     "bn_grad_coefficients": numerics.bn_grad_coefficients,
     "softmax_cross_entropy": numerics.softmax_cross_entropy,
     "normalize": numerics.normalize,

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qnn import _kernels
 from qnn.errors import ConfigError
 from qnn.nn.module import Module
-from qnn.numerics import running_update
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
 
@@ -72,7 +72,8 @@ class Running(Module):
         if self.training:
             for name in ("mean", self.second):
                 key = f"running_{name}"
-                setattr(self, key, running_update(getattr(self, key), getattr(operation, name), self.momentum))
+                running, new = getattr(self, key), getattr(operation, name)
+                setattr(self, key, _kernels.call("running_update", running, new, self.momentum))
         return out
 
 

@@ -294,7 +294,10 @@ def align_bias(bias: DFP, exponent: int) -> NDArray[np.int64]:
 
 
 def add_requantize(
-    terms: Sequence[tuple[NDArray[Any], int]], target: Target, rectify: bool = False
+    terms: Sequence[tuple[NDArray[Any], int]],
+    target: Target,
+    rectify: bool = False,
+    output: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], Counts]:
     """The exact sum of integer tensors with different exponents, rounded once to n bits.
 
@@ -305,6 +308,8 @@ def add_requantize(
     target : Target
     rectify : bool
         Whether a ReLU follows, which the counts do not see.
+    output : ndarray of int8 or int16, same shape, optional
+        The result of a ReLU whose gradient follows: zeros where it is not positive. The counts do not see it either.
 
     Returns
     -------
@@ -324,7 +329,7 @@ def add_requantize(
         raise ValueError("got no terms to add; one or more (ints, exponent) are needed; pass the tensors of the sum")
     arrays = [_accumulators(ints) for ints, _ in terms]
     exponents = [operator.index(exponent) for _, exponent in terms]
-    shapes = sorted({a.shape for a in arrays})
+    shapes = sorted({a.shape for a in (arrays if output is None else [*arrays, output])})
     if len(shapes) > 1:
         raise ValueError(f"got terms of shapes {shapes}; all must be equal; reshape them before adding")
     lowest = min(exponents)
@@ -335,7 +340,9 @@ def add_requantize(
         factor = 1 << (exponent - lowest) if _largest(ints) else 1  # an all-zero term adds nothing at any exponent
         total = np.asarray(total + ints.astype(dtype) * factor, dtype=dtype)
     ints, counts = requantize(total, lowest, target)
-    return np.maximum(ints, ints.dtype.type(0)) if rectify else ints, counts
+    zero = ints.dtype.type(0)
+    ints = np.maximum(ints, zero) if rectify else ints
+    return ints if output is None else np.where(output > 0, ints, zero), counts
 
 
 def integer_overflow(

@@ -145,7 +145,7 @@ def test_requantize_takes_python_integers(path: str) -> None:
     assert counts.overflow == 1
 
 
-@pytest.mark.clause("REQ-7")
+@pytest.mark.clause("REQ-7", "LAY-2")
 @compiled
 @examples(100)
 @given(data=st.data(), n=lengths, count=st.integers(1, 4), rectify=st.booleans(), threads=thread_counts)
@@ -153,8 +153,9 @@ def test_add_requantize(path: str, data: st.DataObject, n: int, count: int, rect
     exponents = data.draw(st.lists(st.one_of(st.integers(-8, 8), st.integers(-64, 63)), min_size=count, max_size=count))
     terms = [(data.draw(small_ints((n,))), exponent) for exponent in exponents]
     target = data.draw(targets(n, st.one_of(st.integers(-8, 8), st.integers(-64, 63))))
-    wanted = run("reference", "add_requantize", terms, target, rectify)
-    same(run(path, "add_requantize", terms, target, rectify, threads=threads), wanted)
+    output = data.draw(st.one_of(st.none(), small_ints((n,))))
+    wanted = run("reference", "add_requantize", terms, target, rectify, output)
+    same(run(path, "add_requantize", terms, target, rectify, output, threads=threads), wanted)
 
 
 @pytest.mark.clause("REQ-7", "LAY-11")
@@ -324,6 +325,7 @@ def test_wrong_input_is_refused_alike(path: str) -> None:
     same_error(path, "requantize", i, 0, Target(0), 1, np.zeros(3, np.int32))
     same_error(path, "add_requantize", [], Target(0))
     same_error(path, "add_requantize", [(i, 0), (i[:1], 0)], Target(0))
+    same_error(path, "add_requantize", [(i, 0)], Target(0), False, i[:1])
     same_error(path, "scale", i.astype(np.int8), np.ones(2, np.int8), None, 0, Target(0))
     same_error(path, "channel_sums", i)
     same_error(path, "channel_dots", i.astype(np.int8), i[:1].astype(np.int8))
@@ -518,6 +520,18 @@ def test_batch_constants(path: str, data: st.DataObject, c: int, count: int) -> 
         same(astuple(run(path, "bn_statistics", s1, s2, count, exponent, eps)), astuple(wanted))
         rest = (wanted, s1, sg, sgx, count, data.draw(st.integers(-70, 70)))
         same(run(path, "bn_grad_coefficients", *rest), run("reference", "bn_grad_coefficients", *rest))
+
+
+@pytest.mark.clause("BN-3")
+@compiled
+@given(data=st.data(), c=st.integers(0, 40), momentum=st.floats(0, 1, exclude_max=True))
+def test_running_update(path: str, data: st.DataObject, c: int, momentum: float) -> None:
+    numbers = st.lists(st.floats(width=32, allow_nan=False), min_size=c, max_size=c)
+    running, new = (np.array(data.draw(numbers), np.float32) for _ in range(2))
+    with np.errstate(all="ignore"):
+        wanted = run("reference", "running_update", running, new, momentum)
+    got = run(path, "running_update", running, new, momentum)
+    same(got.view(np.uint32), wanted.view(np.uint32))
 
 
 LOGITS = st.one_of(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qnn.numerics import DFP, Counts, Rounding, Target, add_requantize, align_bias, requantize
+from qnn.numerics import DFP, Counts, Rounding, Target, add_requantize, align_bias, relu, relu_grad, requantize
 
 INT64 = np.iinfo(np.int64)
 
@@ -239,12 +239,28 @@ def test_order_of_the_terms_and_zero_terms_do_not_matter() -> None:
     assert np.array_equal(alone[0], requantize(a, -5, target)[0])
 
 
+@pytest.mark.clause("REQ-7", "LAY-2")
+def test_what_follows_a_sum_is_what_would_follow_it_separately() -> None:
+    terms = [(np.arange(-128, 128).astype(np.int8), -1), (np.full(256, 3, np.int8), 0)]
+    outputs = [np.arange(256).astype(np.int16) - k for k in (0, 1, 100, 256)]
+    target = Target(0, 8, Rounding.NEAREST_EVEN)
+    ints, counts = add_requantize(terms, target)
+    for output in outputs:
+        masked, same_counts = add_requantize(terms, target, output=output)
+        assert np.array_equal(masked, relu_grad(ints, output))
+        assert same_counts == counts
+        both, _ = add_requantize(terms, target, True, output)
+        assert np.array_equal(both, relu_grad(relu(ints), output))
+
+
 @pytest.mark.clause("REQ-7")
 def test_wrong_terms_are_errors() -> None:
     with pytest.raises(ValueError, match="no terms"):
         add_requantize([], Target(0))
     with pytest.raises(ValueError, match="all must be equal"):
         add_requantize([(np.zeros(3, np.int8), 0), (np.zeros(1, np.int8), 0)], Target(0))
+    with pytest.raises(ValueError, match="all must be equal"):
+        add_requantize([(np.zeros(3, np.int8), 0)], Target(0), output=np.zeros(1, np.int8))
     with pytest.raises(TypeError, match="int8, int16, int32, int64"):
         add_requantize([(np.zeros(3, np.float32), 0)], Target(0))
 

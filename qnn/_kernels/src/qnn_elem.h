@@ -48,9 +48,10 @@ typedef struct {
     int bytes; /* 1 or 2 */
     int shift; /* the term counts data * 2^shift */
 } qnn_term;
-/* The sum of up to QNN_MOST_TERMS terms of n elements; every sum is below 2^31, or below 2^62 if `wide`. */
+/* The sum of up to QNN_MOST_TERMS terms of n elements; every sum is below 2^31, or below 2^62 if `wide`. `rectify`: and
+   then a ReLU; `y`, or null: and then 0 where a ReLU's result y, of y_bytes, is not positive. The counts see neither. */
 void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, int rectify,
-                     qnn_how how, void *out, qnn_counts *counts);
+                     const void *y, int y_bytes, qnn_how how, void *out, qnn_counts *counts);
 
 /* --- qnn_scale_avx512.c: n elements of int8 to at most 8 bits, if the sums, at most `most`, fit their lanes --- */
 enum { QNN_MOST_PERIOD512 = 1024 }; /* elements after which factors repeat */
@@ -123,8 +124,10 @@ enum { QNN_LOSS_LIMIT = 1 << 22, QNN_LOSS_FRACTION_BITS = 20 };
 int qnn_softmax_cross_entropy(const float *logits, const int64_t *labels, int64_t rows, int64_t classes, int64_t total_rows,
                               const qnn_elementary *tables, int64_t *losses, float *grad);
 
-/* --- qnn_statistics.c: float32 constants of `channels` channels one behind the other; power is 2^exponent. They return 0
-   where the definition has to do it: int64 too small, a variance beyond float32 --- */
+/* --- qnn_statistics.c: float32 constants of `channels` channels one behind the other; power is 2^exponent. What
+   returns 0 leaves it to the definition: int64 too small, a variance beyond float32 --- */
+/* running * keep + fresh * (1 - keep) */
+void qnn_running_update(const float *running, const float *fresh, float keep, int64_t channels, float *out);
 /* out: mean_q, mean, var, inv_std, k */
 int qnn_bn_statistics(const int64_t *s1, const int64_t *s2, int64_t count, double power, float eps, int64_t channels,
                       float *out);
@@ -147,6 +150,8 @@ void qnn_subsample_grad(const qnn_pixels *p, const void *g, qnn_how how, void *d
 /* Elements begin .. end-1 on one thread; out may be x. */
 void qnn_clip_part(const void *x, int bytes, int64_t begin, int64_t end, int32_t low, int32_t high, int avx2, void *out);
 void qnn_clip_tensor(const void *x, int bytes, int64_t n, int32_t low, int32_t high, qnn_how how, void *out);
+void qnn_relu_grad_part(const void *g, int g_bytes, const void *y, int y_bytes, int64_t begin, int64_t end, int avx2,
+                        void *out);
 void qnn_relu_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes, int64_t n, qnn_how how, void *out);
 void qnn_int_range(const void *x, int bytes, int64_t n, qnn_how how, int64_t *low, int64_t *high); /* n >= 1 */
 /* n >= 1; returns not 0 if a value is NaN or infinite, and then no range. */

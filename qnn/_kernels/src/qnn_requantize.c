@@ -14,7 +14,10 @@ typedef struct {
     int in_lanes; /* of int16: qnn_scale_avx512.c */
     const qnn_ahead *ahead;
     char *out;
-    qnn_block_fn *block; /* of rectified results: what makes them */
+    qnn_block_fn *block; /* what makes results that something follows: a ReLU, or the gradient of one */
+    int rectify;
+    const void *y; /* that one's result, or null */
+    int y_bytes;
 } job;
 
 _Static_assert((int)QNN_PART <= (int)QNN_MOST_PERIOD512, "a part must fit the noise of the quick way");
@@ -37,13 +40,17 @@ static void emit(const job *j, const void *acc, int wide, int64_t at, int64_t m,
                    : qnn_requantize_rows_s32)(acc, bias, at, rows, cols, j->target, out, &tally->counts);
 }
 
-/* A ReLU of the block while it lies in the caches; it has been counted as it was. */
-static void rectified_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
+/* What follows the block, while it lies in the caches; it has been counted as it was. */
+static void followed_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
     const job *j = context;
     const int bytes = qnn_target_bytes(j->target), most = bytes == 1 ? INT8_MAX : INT16_MAX;
+    const int64_t from = begin * j->cols, to = end * j->cols;
     j->block(j, begin, end, tally);
-    qnn_clip_part(j->out, bytes, begin * j->cols, end * j->cols, 0, most, j->avx2, j->out);
+    if (j->rectify)
+        qnn_clip_part(j->out, bytes, from, to, 0, most, j->avx2, j->out);
+    if (j->y)
+        qnn_relu_grad_part(j->out, bytes, j->y, j->y_bytes, from, to, j->avx2, j->out);
 }
 
 static void widen(const void *x, int bytes, int64_t n, int32_t *out)
@@ -174,6 +181,7 @@ void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const in
              .avx2 = how.avx2,
              .avx512 = how.avx512,
              .ahead = how.ahead,
+             .rectify = rectify,
              .out = out};
     if (rows < 1 || cols < 1)
         return;
@@ -183,7 +191,7 @@ void qnn_scale_tensor(const void *x, int x_bytes, const int32_t *gamma, const in
     }
     j.in_lanes = j.avx512 && x_bytes == 1 && !j.bias && qnn_fits_lanes512(t, largest_sum(gamma, bias, cols));
     j.block = j.in_lanes ? scale_block_in_lanes : scale_block;
-    qnn_tally total = qnn_run_blocks(rows, qnn_row_grain(cols), how, rectify ? rectified_block : j.block, &j);
+    qnn_tally total = qnn_run_blocks(rows, qnn_row_grain(cols), how, rectify ? followed_block : j.block, &j);
     qnn_counts_add(counts, &total.counts);
 }
 
@@ -254,13 +262,13 @@ static void add_block(const void *context, int64_t begin, int64_t end, qnn_tally
 }
 
 void qnn_add_tensors(const qnn_term *terms, int count, int wide, int64_t n, const qnn_target *t, int rectify,
-                     qnn_how how, void *out, qnn_counts *counts)
+                     const void *y, int y_bytes, qnn_how how, void *out, qnn_counts *counts)
 {
     job j = {.cols = 1, .terms = terms, .term_count = count, .wide = wide, .target = t, .avx2 = how.avx2,
-             .avx512 = how.avx512, .out = out};
+             .avx512 = how.avx512, .out = out, .rectify = rectify, .y = y, .y_bytes = y_bytes};
     j.in_lanes = j.avx512 && is_two_of_bytes(&j) &&
                  qnn_fits_lanes512(t, 128 * (((int64_t)1 << terms[0].shift) + ((int64_t)1 << terms[1].shift)));
     j.block = add_block;
-    qnn_tally total = qnn_run_blocks(n, QNN_GRAIN, how, rectify ? rectified_block : j.block, &j);
+    qnn_tally total = qnn_run_blocks(n, QNN_GRAIN, how, rectify || y ? followed_block : j.block, &j);
     qnn_counts_add(counts, &total.counts);
 }

@@ -73,11 +73,17 @@ QNN_BODY void relu_grad_body(const void *g, int g_bytes, const void *y, int y_by
 QNN_TWICE(relu_grad, (const void *g, int g_bytes, const void *y, int y_bytes, int64_t begin, int64_t end, void *out),
           (g, g_bytes, y, y_bytes, begin, end, out))
 
+void qnn_relu_grad_part(const void *g, int g_bytes, const void *y, int y_bytes, int64_t begin, int64_t end, int avx2,
+                        void *out)
+{
+    (avx2 ? relu_grad_avx2 : relu_grad_c)(g, g_bytes, y, y_bytes, begin, end, out);
+}
+
 static void relu_grad_block(const void *context, int64_t begin, int64_t end, qnn_tally *tally)
 {
     const job *j = context;
     (void)tally;
-    (j->avx2 ? relu_grad_avx2 : relu_grad_c)(j->g, j->g_bytes, j->x, j->bytes, begin, end, j->out);
+    qnn_relu_grad_part(j->g, j->g_bytes, j->x, j->bytes, begin, end, j->avx2, j->out);
 }
 
 void qnn_relu_grad_tensor(const void *g, int g_bytes, const void *y, int y_bytes, int64_t n, qnn_how how, void *out)

@@ -1,4 +1,4 @@
-/* Batch norm's constants per channel, from exact sums: clauses BN-2 and BN-6. A few dozen channels, so plain C; what it
+/* Batch norm's constants per channel, from exact sums: clauses BN-2, BN-3 and BN-6. A few dozen channels, so plain C; what it
    saves is a score of calls into NumPy for every layer. */
 #include <math.h>
 
@@ -26,6 +26,13 @@ static int difference_of_products(int64_t a, int64_t b, int64_t c, int64_t d, fl
 
 /* x * 2^n: exact in binary64, then rounded once. */
 static float scaled(float x, double power) { return (float)((double)x * power); }
+
+void qnn_running_update(const float *running, const float *fresh, float keep, int64_t channels, float *out)
+{
+    const float take = 1.0f - keep;
+    for (int64_t i = 0; i < channels; i++)
+        out[i] = running[i] * keep + fresh[i] * take;
+}
 
 int qnn_bn_statistics(const int64_t *s1, const int64_t *s2, int64_t count, double power, float eps, int64_t channels,
                       float *out)
