@@ -1,19 +1,18 @@
-"""Tensor, the tape and ``backward()``: a define-by-run engine whose tensors hold float32 arrays or integers."""
+"""Tensors: float32 arrays or integers, with the operations that a tape records (``tape.py``), and parameters."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qnn.errors import StrictError
-from qnn.lazy import Lazy, make_waiting, plain
+from qnn.lazy import Lazy, plain
 from qnn.numerics import DFP
 from qnn.operation import (
-    MODULE_PATH,
     REGISTRY,
     TRACES,
     Array,
@@ -26,29 +25,9 @@ from qnn.operation import (
     is_recording,
     record,
 )
+from qnn.tape import Hook, Node, combine, run_backward
 
 _set = object.__setattr__
-
-
-class _Node:
-    """An executed operation on the tape: the way from its result back to its inputs.
-
-    It has not the result's array: what no operation keeps for the way back is freed with its last tensor.
-    """
-
-    __slots__ = ("_hooks", "grad_site", "is_integer", "module", "operation", "parents", "retained", "shape")
-
-    def __init__(self, operation: Operation, inputs: Sequence[Tensor], module: str, result: Tensor) -> None:
-        self.operation: Operation | None = operation
-        self.parents: tuple[_Place | None, ...] = tuple([_place(t) if t.requires_grad else None for t in inputs])
-        self.module = module
-        self.shape, self.is_integer = result.shape, result.is_integer
-        self.grad_site, self._hooks = result.grad_site, result._hooks
-        self.retained: weakref.ref[Tensor] | None = None
-
-    def __repr__(self) -> str:
-        made = f", made by {self.operation.name}" if self.operation else ""
-        return f"Tensor({'x'.join(map(str, self.shape))} {'integers' if self.is_integer else 'float32'}{made})"
 
 
 class Tensor:
@@ -101,8 +80,8 @@ class Tensor:
         self.grad_site = grad_site
         self.strict = strict
         self.name = name
-        self._node: _Node | None = None
-        self._hooks: list[Callable[[Array], Array | None]] = []
+        self._node: Node | None = None
+        self.hooks: list[Hook] = []
 
     @property
     def maker(self) -> Operation | None:
@@ -128,6 +107,11 @@ class Tensor:
     def is_integer(self) -> bool:
         """True for integers with an exponent, False for float32."""
         return isinstance(self.data, DFP)
+
+    @property
+    def rounds_gradients(self) -> bool:
+        """Whether gradients of several consumers become one DFP tensor at ``grad_site``."""
+        return self.is_integer
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -170,8 +154,8 @@ class Tensor:
         callable
             Removes the hook.
         """
-        self._hooks.append(hook)
-        return lambda: self._hooks.remove(hook)
+        self.hooks.append(hook)
+        return lambda: self.hooks.remove(hook)
 
     def backward(self, gradient: Any = None) -> None:
         """Run the tape backwards from this tensor and leave gradients in the leaves.
@@ -200,33 +184,15 @@ class Tensor:
             raise RuntimeError(
                 "got backward() on a tensor that no recorded operation made; run the forward pass outside no_grad()"
             )
-        start = _place(self)
-        pending: dict[int, list[Gradient]] = {id(start): [gradient]}
-        order = _order(start)
-        while order:  # whose turn has come goes, and with it the arrays that nobody else has
-            place = order.pop()
-            parts = pending.pop(id(place), None)
-            if parts is None:
-                continue
-            total = _combine(place, parts)
-            if place._hooks:  # which may write
-                make_waiting()
-                if isinstance(total, DFP):  # others may have these integers
-                    total = DFP(total.ints.copy(), total.exponent, total.bits)
-            for hook in place._hooks:
-                # A hook that only looks leaves the exact sum exact; one that replaces it has its word.
-                replaced = hook(total.to_float32() if isinstance(total, ExactSum) else total)
-                total = total if replaced is None else _replacement(place, replaced)
-            if isinstance(place, Tensor):
-                place._accumulate(total)
-                continue
-            if place.retained is not None and (tensor := place.retained()) is not None:
-                tensor._accumulate(total)
-            _step_back(place, total, pending)
-        make_waiting()
+        run_backward(self._place(), gradient)
 
-    def _accumulate(self, gradient: Gradient) -> None:
-        total = gradient if self.grad is None else _combine(self, [self.grad, gradient])
+    def _place(self) -> Tensor | Node:
+        """Where gradients of this tensor arrive."""
+        return self if self._node is None else self._node
+
+    def accumulate(self, gradient: Gradient) -> None:
+        """Add a gradient to ``grad``; the tape calls it."""
+        total = gradient if self.grad is None else combine(self, [self.grad, gradient])
         self.grad = total.to_float32() if isinstance(total, ExactSum) else plain(total)
 
     def zero_grad(self) -> None:
@@ -401,8 +367,13 @@ class Parameter(Tensor):
     def grad(self, value: Gradient | None) -> None:
         _set(self, "_total", value)
 
-    def _accumulate(self, gradient: Gradient) -> None:
-        _set(self, "_total", plain(gradient) if self._total is None else _combine(self, [self._total, gradient]))
+    @property
+    def rounds_gradients(self) -> bool:
+        """False: a parameter has the exact sum of its gradients, whatever it holds."""
+        return False
+
+    def accumulate(self, gradient: Gradient) -> None:
+        _set(self, "_total", plain(gradient) if self._total is None else combine(self, [self._total, gradient]))
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key == "data":
@@ -463,7 +434,8 @@ def apply(operation: Operation, *inputs: Tensor, grad_site: GradientSum | None =
         strict = any(t.strict and t.is_integer for t in inputs)
     out = Tensor(data, requires_grad=recorded, grad_site=grad_site, strict=strict)
     if recorded:
-        out._node = _Node(operation, inputs, current_module(), out)
+        parents = [t._place() if t.requires_grad else None for t in inputs]
+        out._node = Node(operation, parents, current_module(), out)
     if TRACES:
         record(operation, arrays, out.data)
     return out
@@ -489,117 +461,6 @@ def leave_integers(value: Any, operation: str) -> Tensor:
             "with strict=False"
         )
     return apply(REGISTRY["dequantize"](site=tensor.grad_site), tensor)
-
-
-_Place = Tensor | _Node
-"""Where a gradient arrives: a leaf, or what made any other tensor."""
-
-
-def _place(tensor: Tensor) -> _Place:
-    return tensor if tensor._node is None else tensor._node
-
-
-def _order(root: _Place) -> list[_Place]:
-    """What ``root`` depends on, each after its inputs; iterative, so depth is no limit."""
-    order: list[_Place] = []
-    seen: set[int] = set()
-    stack: list[_Place | None] = [root]  # above None lie the inputs of what is below it
-    while stack:
-        place = stack.pop()
-        if place is None:
-            done = stack.pop()
-            assert done is not None
-            order.append(done)
-        elif id(place) not in seen:
-            seen.add(id(place))
-            if isinstance(place, Tensor):
-                order.append(place)
-            else:
-                stack += (place, None)
-                stack += [p for p in place.parents if p is not None]
-    return order
-
-
-def _combine(place: _Place, parts: list[Gradient]) -> Gradient:
-    """One gradient from the parts that several consumers sent."""
-    if len(parts) == 1 and (isinstance(parts[0], DFP) or isinstance(place, Parameter) or not place.is_integer):
-        return parts[0]
-    kinds = {DFP if isinstance(part, DFP) else type(part) for part in parts}
-    if len(kinds) > 1:
-        raise ValueError(
-            f"got gradients of several kinds ({', '.join(sorted(k.__name__ for k in kinds))}) for {place!r}; one "
-            f"kind is allowed: "
-            "use nn.Dequantize so that the float branch sends integers"
-        )
-    integers = [p for p in parts if isinstance(p, DFP)]
-    if not integers:
-        total: Any = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        if not place.is_integer or isinstance(place, Parameter):
-            return total
-        return _site(place, parts).quantize(total.to_float32() if isinstance(total, ExactSum) else total)
-    site = _site(place, parts)
-    if isinstance(place, Tensor):
-        return site.add(integers)
-    MODULE_PATH.append(place.module)  # there the sum may wait for what takes it
-    try:
-        return site.add(integers)
-    finally:
-        MODULE_PATH.pop()
-
-
-def _replacement(place: _Place, value: Any) -> Gradient:
-    """What a hook returned, as a gradient that the tensor can have."""
-    gradient: Gradient = value if isinstance(value, (DFP, ExactSum)) else np.asarray(value, np.float32)
-    if tuple(gradient.shape) != place.shape or (isinstance(gradient, DFP) and not place.is_integer):
-        got = "integers" if isinstance(gradient, DFP) else "numbers"
-        raise ValueError(
-            f"got {got} of shape {tuple(gradient.shape)} from a hook of {place!r}; allowed is the tensor's own shape, "
-            "float32, or a DFP where the tensor has integers: return None to leave the gradient as it is"
-        )
-    return _combine(place, [gradient])
-
-
-def _site(place: _Place, parts: Sequence[Gradient]) -> GradientSum:
-    if place.grad_site is None:
-        raise ValueError(
-            f"got {len(parts)} gradient part(s) to round for the integer tensor {place!r}, which has no site to do "
-            f"it; tensors made by modules "
-            "of an integer recipe have one: pass the value through such a module"
-        )
-    return place.grad_site
-
-
-def _step_back(node: _Node, gradient: Gradient, pending: dict[int, list[Gradient]]) -> None:
-    """Send a finished gradient through the operation that made the tensor."""
-    operation = node.operation
-    if operation is None:
-        raise RuntimeError(
-            f"got a second backward() through {node!r}; its saved arrays are freed after the first: run the "
-            f"forward pass again"
-        )
-    MODULE_PATH.append(node.module)
-    try:
-        gradients = operation.backward(gradient if operation.takes_lazy else plain(gradient))
-    finally:
-        MODULE_PATH.pop()
-    parents = node.parents
-    if len(gradients) != len(parents):
-        raise ValueError(
-            f"got {len(gradients)} gradients from `{operation.name}`.backward; it has {len(parents)} inputs: "
-            f"return one each (None where there is none)"
-        )
-    for parent, part in zip(parents, gradients, strict=True):
-        if part is None or parent is None:
-            continue
-        if part.shape != parent.shape:
-            raise ValueError(
-                f"got a gradient of shape {tuple(part.shape)} from `{operation.name}` for an input of shape "
-                f"{parent.shape}; the shapes must agree"
-            )
-        pending.setdefault(id(parent), []).append(part)
-    node.operation, node.parents = None, ()
 
 
 __all__ = ["Parameter", "Tensor", "apply", "leave_integers"]

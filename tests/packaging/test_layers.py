@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"numerics"},
     {"_kernels"},
     {"lazy"},
-    {"kernels", "arithmetic", "noise", "tensor", "operation", "quantizer", "batch_quantizer", "weights", "updates"},
+    {"kernels", "arithmetic", "noise", "tensor", "tape", "operation", "quantizer", "batch_quantizer", "weights", "updates"},
     {"ops"},
     {"nn", "optim", "recipes"},
     {"inference"},
