@@ -488,7 +488,7 @@ class Quantizer:
 
 def parts(shape: tuple[int, ...]) -> Iterator[Part]:
     """Some samples after the other, so that what is made of them only to find its range stays small."""
-    if math.prod(shape) <= _PART:
+    if len(shape) < 2 or math.prod(shape) <= _PART:  # one axis is that of the channels
         yield ...
         return
     samples = max(1, _PART // math.prod(shape[1:]))

@@ -318,11 +318,10 @@ def add_requantize(int path, object terms, object target, object rectify=False, 
     cdef int i = 0
     cdef cnp.ndarray flat, out
     terms = list(terms)
-    if not (0 < len(terms) <= QNN_MOST_TERMS and isinstance(target, _Target)
-            and (output is None or _alike(output, terms[0][0]))):
+    if not (0 < len(terms) <= QNN_MOST_TERMS and isinstance(target, _Target)):
         return _reference["add_requantize"](terms, target, rectify, output)
     for ints, _ in terms:
-        if not (_is_small(ints) and ints.shape == terms[0][0].shape):
+        if not (_is_small(ints) and ints.shape == terms[0][0].shape and (output is None or _alike(output, ints))):
             return _reference["add_requantize"](terms, target, rectify, output)
     exponents = [_operator.index(exponent) for _, exponent in terms]
     lowest = min(exponents)

@@ -326,6 +326,7 @@ def test_wrong_input_is_refused_alike(path: str) -> None:
     same_error(path, "add_requantize", [], Target(0))
     same_error(path, "add_requantize", [(i, 0), (i[:1], 0)], Target(0))
     same_error(path, "add_requantize", [(i, 0)], Target(0), False, i[:1])
+    same_error(path, "add_requantize", [(1 + (12345 << 60), 0)], Target(0), False, i.astype(np.int8))
     same_error(path, "scale", i.astype(np.int8), np.ones(2, np.int8), None, 0, Target(0))
     same_error(path, "channel_sums", i)
     same_error(path, "channel_dots", i.astype(np.int8), i[:1].astype(np.int8))
