@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -20,6 +19,10 @@ class Place(Protocol):
 
     grad_site: GradientSum | None
     hooks: list[Hook]
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether it takes gradients; a leaf may have been frozen since the operation ran."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,6 +51,7 @@ class Node:
     """
 
     __slots__ = ("grad_site", "hooks", "is_integer", "module", "operation", "parents", "retained", "shape")
+    requires_grad = True
 
     def __init__(self, operation: Operation, parents: Sequence[Leaf | Node | None], module: str, result: Place) -> None:
         self.operation: Operation | None = operation
@@ -55,7 +59,7 @@ class Node:
         self.module = module
         self.shape, self.is_integer = result.shape, result.is_integer
         self.grad_site, self.hooks = result.grad_site, result.hooks
-        self.retained: weakref.ref[Leaf] | None = None  # the result, where it is to have its gradient
+        self.retained: Leaf | None = None  # the result, where it is to have its gradient
 
     @property
     def rounds_gradients(self) -> bool:
@@ -84,8 +88,9 @@ def run_backward(start: Leaf | Node, gradient: Gradient) -> None:
         if not isinstance(place, Node):
             place.accumulate(total)
             continue
-        if place.retained is not None and (result := place.retained()) is not None:
-            result.accumulate(total)
+        if place.retained is not None:
+            place.retained.accumulate(total)
+            place.retained = None  # which has this node
         _step_back(place, total, pending)
     make_waiting()
 
@@ -196,7 +201,7 @@ def _step_back(node: Node, gradient: Gradient, pending: dict[int, list[Gradient]
             f"return one each (None where there is none)"
         )
     for parent, part in zip(parents, gradients, strict=True):
-        if part is None or parent is None:
+        if part is None or parent is None or not parent.requires_grad:
             continue
         if part.shape != parent.shape:
             raise ValueError(

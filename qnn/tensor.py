@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -140,7 +139,7 @@ class Tensor:
     def retain_grad(self) -> Tensor:
         """Keep the gradient of this tensor although it is not a leaf."""
         if self._node is not None:
-            self._node.retained = weakref.ref(self)
+            self._node.retained = self
         return self
 
     def register_hook(self, hook: Callable[[Array], Array | None]) -> Callable[[], None]:

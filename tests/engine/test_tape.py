@@ -104,6 +104,15 @@ def test_backward_frees_what_it_has_passed() -> None:
     np.testing.assert_array_equal(x.grad, [16, 16, 16])
 
 
+def test_a_leaf_that_was_frozen_after_the_forward_pass_gets_no_gradient() -> None:
+    x, w = (Tensor(np.ones(3), requires_grad=True) for _ in range(2))
+    y = x * w
+    w.requires_grad = False
+    y.backward(np.ones(3))
+    assert w.grad is None
+    np.testing.assert_array_equal(x.grad, [1, 1, 1])
+
+
 def test_the_gradient_of_an_inner_tensor_may_be_dropped_with_it() -> None:
     x = Tensor([3.0], requires_grad=True)
     y = x * x
