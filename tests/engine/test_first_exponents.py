@@ -28,7 +28,8 @@ def test_parts_are_all_samples_once_and_in_order(shape: tuple[int, ...], size: i
         patch.setattr(quantizer, "_PART", size)
         found = [array[part] for part in parts(shape)]
     if len(shape) < 2:
-        assert len(found) == 1 and found[0].shape == shape
+        assert len(found) == 1
+        assert found[0].shape == shape
         return
     np.testing.assert_array_equal(np.concatenate(found), array)
     assert all(part.size <= size or len(part) == 1 for part in found)
