@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -82,12 +83,12 @@ class Emitted(Lazy):
     def by(cls, site: Site, shape: tuple[int, ...], target: Target, make: Make) -> Emitted:
         """Of the site; ``make(target)`` gives integers and counts, ``make(target, *more)`` what the kind says."""
         self = cls._without_integers(shape, target.exponent, target.bits, site=site, target=target, make=make)
-        _WAITING[id(self)] = self
+        _HERE.waiting[id(self)] = self
         return self
 
     def _finish(self, *more: Any) -> tuple[Any, ...]:
         """All that the kernel makes, but the counts."""
-        _WAITING.pop(id(self), None)
+        _HERE.waiting.pop(id(self), None)
         return self.site.finish(self, *more)
 
     def _make(self) -> Ints:
@@ -95,18 +96,26 @@ class Emitted(Lazy):
         return ints
 
 
-_WAITING: dict[int, Emitted] = {}
+class _Here(threading.local):
+    """What waits in this thread; others may train nets of their own."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, Emitted] = {}
+
+
+_HERE = _Here()
 
 
 def forget_waiting() -> None:
     """Leave alone what an earlier call of a module left, as one that failed did."""
-    _WAITING.clear()
+    _HERE.waiting.clear()
 
 
 def make_waiting() -> None:
     """Make the integers of all that was emitted and not yet used: the arrays they come from may change now."""
-    for emitted in tuple(_WAITING.values()):
-        if id(emitted) in _WAITING:  # not made with another one
+    waiting = _HERE.waiting
+    for emitted in tuple(waiting.values()):
+        if id(emitted) in waiting:  # not made with another one
             plain(emitted)
 
 

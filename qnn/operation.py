@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -67,18 +68,26 @@ class GradientSum(Protocol):
         """Quantise real values."""
 
 
-class _State:
-    """Whether the tape records gradients now."""
+class _Here(threading.local):
+    """What goes on in this thread; others may train nets of their own.
 
-    recording: bool = True
+    Attributes
+    ----------
+    recording : bool
+        Whether operations are recorded for ``backward()``.
+    modules : list of str
+        Names of the modules that are running, the innermost last.
+    traces : list
+        What each open :func:`trace` has collected.
+    """
+
+    def __init__(self) -> None:
+        self.recording = True
+        self.modules: list[str] = []
+        self.traces: list[list[TraceEntry]] = []
 
 
-TRACES: list[list[TraceEntry]] = []
-"""What each open :func:`trace` has collected."""
-
-
-MODULE_PATH: list[str] = []
-"""Names of the modules that are running, the innermost last."""
+HERE = _Here()
 
 
 class TraceEntry:
@@ -107,33 +116,34 @@ def describe(data: Array) -> str:
 
 @contextlib.contextmanager
 def trace() -> Iterator[list[TraceEntry]]:
-    """Collect every operation that runs inside the block, in order: the tape as a list."""
+    """Collect every operation that this thread runs inside the block, in order: the tape as a list."""
     entries: list[TraceEntry] = []
-    TRACES.append(entries)
+    HERE.traces.append(entries)
     try:
         yield entries
     finally:
-        TRACES.remove(entries)
+        HERE.traces.remove(entries)
 
 
 @contextlib.contextmanager
 def no_grad() -> Iterator[None]:
-    """Run operations without recording them for ``backward()``."""
-    before, _State.recording = _State.recording, False
+    """Run operations of this thread without recording them for ``backward()``."""
+    before, HERE.recording = HERE.recording, False
     try:
         yield
     finally:
-        _State.recording = before
+        HERE.recording = before
 
 
 def is_recording() -> bool:
     """True where operations are recorded for ``backward()``."""
-    return _State.recording
+    return HERE.recording
 
 
 def current_module() -> str:
     """Dotted name of the module that is running now, or an empty string."""
-    return MODULE_PATH[-1] if MODULE_PATH else ""
+    modules = HERE.modules
+    return modules[-1] if modules else ""
 
 
 class Operation:
@@ -179,14 +189,13 @@ def register(cls: type[Operation]) -> type[Operation]:
 
 def record(operation: Operation, inputs: Sequence[Array], output: Array) -> None:
     """Tell every open :func:`trace` of an operation that ran."""
-    for entries in TRACES:
+    for entries in HERE.traces:
         entries.append(TraceEntry(operation, current_module(), inputs, output))
 
 
 __all__ = [
-    "MODULE_PATH",
+    "HERE",
     "REGISTRY",
-    "TRACES",
     "Array",
     "ExactSum",
     "Gradient",

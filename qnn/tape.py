@@ -9,7 +9,7 @@ import numpy as np
 
 from qnn.lazy import make_waiting, plain
 from qnn.numerics import DFP
-from qnn.operation import MODULE_PATH, Array, ExactSum, Gradient, GradientSum, Operation
+from qnn.operation import HERE, Array, ExactSum, Gradient, GradientSum, Operation
 
 Hook = Callable[[Array], Array | None]
 
@@ -119,11 +119,11 @@ def _order(start: Leaf | Node) -> list[Leaf | Node]:
 def _total(place: Leaf | Node, parts: list[Gradient]) -> Gradient:
     """The gradient of a place, when all parts have come and the hooks have had their word."""
     if isinstance(place, Node) and place.module:
-        MODULE_PATH.append(place.module)  # there the sum may wait for what takes it
+        HERE.modules.append(place.module)  # there the sum may wait for what takes it
         try:
             total = combine(place, parts)
         finally:
-            MODULE_PATH.pop()
+            HERE.modules.pop()
     else:
         total = combine(place, parts)
     if place.hooks:  # which may write
@@ -189,11 +189,11 @@ def _step_back(node: Node, gradient: Gradient, pending: dict[int, list[Gradient]
             f"got a second backward() through {node!r}; its saved arrays are freed after the first: run the "
             f"forward pass again"
         )
-    MODULE_PATH.append(node.module)
+    HERE.modules.append(node.module)
     try:
         gradients = operation.backward(gradient if operation.takes_lazy else plain(gradient))
     finally:
-        MODULE_PATH.pop()
+        HERE.modules.pop()
     parents = node.parents
     if len(gradients) != len(parents):
         raise ValueError(

@@ -12,8 +12,8 @@ from qnn.errors import StrictError
 from qnn.lazy import Lazy, plain
 from qnn.numerics import DFP
 from qnn.operation import (
+    HERE,
     REGISTRY,
-    TRACES,
     Array,
     ExactSum,
     Gradient,
@@ -435,7 +435,7 @@ def apply(operation: Operation, *inputs: Tensor, grad_site: GradientSum | None =
     if recorded:
         parents = [t._place() if t.requires_grad else None for t in inputs]
         out._node = Node(operation, parents, current_module(), out)
-    if TRACES:
+    if HERE.traces:
         record(operation, arrays, out.data)
     return out
 

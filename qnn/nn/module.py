@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qnn.errors import CheckpointError
 from qnn.lazy import forget_waiting, make_waiting
 from qnn.numerics import DFP
-from qnn.operation import MODULE_PATH, Operation, current_module
+from qnn.operation import HERE, Operation, current_module
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Parameter, Tensor, apply
@@ -50,11 +50,11 @@ class Module:
         if outermost:  # before anything has changed
             refuse_empty(self.label, *inputs, *options.values())
             forget_waiting()
-        MODULE_PATH.append(self.name or type(self).__name__)
+        HERE.modules.append(self.name or type(self).__name__)
         try:
             out = self.forward(*inputs, **options)
         finally:
-            MODULE_PATH.pop()
+            HERE.modules.pop()
         if outermost or self._hooks:
             make_waiting()
         for hook in self._hooks:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from qnn.operation import MODULE_PATH
+from qnn.operation import HERE
 
 
 @contextlib.contextmanager
 def inside(name: str) -> Iterator[None]:
     """Run the block as if a module of this name did: what is made lazily stays so until it is asked for."""
-    MODULE_PATH.append(name)
+    HERE.modules.append(name)
     try:
         yield
     finally:
-        MODULE_PATH.pop()
+        HERE.modules.pop()

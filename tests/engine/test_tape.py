@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
+import pickle
 import weakref
 
 import numpy as np
@@ -111,6 +113,16 @@ def test_a_leaf_that_was_frozen_after_the_forward_pass_gets_no_gradient() -> Non
     y.backward(np.ones(3))
     assert w.grad is None
     np.testing.assert_array_equal(x.grad, [1, 1, 1])
+
+
+def test_copies_of_a_graph_have_gradients_of_their_own() -> None:
+    x = Tensor([3.0], requires_grad=True)
+    y = (x * x).retain_grad()
+    z = y * 2.0
+    for x2, y2, z2 in (copy.deepcopy((x, y, z)), pickle.loads(pickle.dumps((x, y, z)))):
+        z2.backward()
+        assert (x2.grad, y2.grad) == (12, 2)
+    assert (x.grad, y.grad) == (None, None)
 
 
 def test_the_gradient_of_an_inner_tensor_may_be_dropped_with_it() -> None:
