@@ -48,7 +48,8 @@ class _Node:
 
     def __repr__(self) -> str:
         made = f", made by {self.operation.name}" if self.operation else ""
-        return f"Tensor({'x'.join(map(str, self.shape))} {'integers' if self.is_integer else 'float32'}{made})"
+        shape = "x".join(map(str, self.shape)) or "scalar"
+        return f"Tensor({shape} {'integers' if self.is_integer else 'float32'}{made})"
 
 
 class Tensor:
@@ -585,6 +586,11 @@ def _step_back(node: _Node, gradient: Gradient, pending: dict[int, list[Gradient
     finally:
         MODULE_PATH.pop()
     parents = node.parents
+    if not isinstance(gradients, (tuple, list)):
+        raise TypeError(
+            f"got {type(gradients).__name__} from `{operation.name}`.backward; allowed is a tuple with one gradient "
+            "for each input, None where there is none: return (gradient,) for one"
+        )
     if len(gradients) != len(parents):
         raise ValueError(
             f"got {len(gradients)} gradients from `{operation.name}`.backward; it has {len(parents)} inputs: "
