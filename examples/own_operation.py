@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import qnn
 from qnn import DFP, Quantizer, Tensor, nn
-from qnn.ops.extend import Operation, apply, check_gradients
+from qnn.extend import Operation, apply, check_gradients
 
 
 class LeakyReluFloat(Operation):

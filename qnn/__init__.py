@@ -4,12 +4,11 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from qnn import data, errors, inference, kernels, models, nn, noise, optim, recipes
+from qnn import data, errors, extend, inference, kernels, models, nn, noise, optim, recipes
 from qnn._kernels import available_kernels, get_num_threads, set_num_threads, show_runtime, use_kernels
 from qnn.arithmetic import next_exponent, quantize, requantize
 from qnn.numerics import DFP, Counts, Noise, Rounding, Target
 from qnn.operation import Operation, no_grad, trace
-from qnn.ops import extend
 from qnn.quantizer import Format, Quantizer
 from qnn.tensor import Parameter, Tensor
 

@@ -180,6 +180,8 @@ class Quantizer:
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise ValueError(f"got role {self.role!r}; allowed are {', '.join(ROLES)}")
+        if not isinstance(self.format, Format):
+            raise TypeError(f"got the format {self.format!r}; allowed is a Format, for instance qnn.Format(bits=8)")
         if self.format.exponent is not None:
             self.exponent, self.initialised = self.format.exponent, True
         elif not self.initialised:

@@ -68,7 +68,8 @@ class Node:
 
     def __repr__(self) -> str:
         made = f", made by {self.operation.name}" if self.operation else ""
-        return f"Tensor({'x'.join(map(str, self.shape))} {'integers' if self.is_integer else 'float32'}{made})"
+        shape = "x".join(map(str, self.shape)) or "scalar"
+        return f"Tensor({shape} {'integers' if self.is_integer else 'float32'}{made})"
 
 
 def run_backward(start: Leaf | Node, gradient: Gradient) -> None:
@@ -195,6 +196,11 @@ def _step_back(node: Node, gradient: Gradient, pending: dict[int, list[Gradient]
     finally:
         HERE.modules.pop()
     parents = node.parents
+    if not isinstance(gradients, (tuple, list)):
+        raise TypeError(
+            f"got {type(gradients).__name__} from `{operation.name}`.backward; allowed is a tuple with one gradient "
+            "for each input, None where there is none: return (gradient,) for one"
+        )
     if len(gradients) != len(parents):
         raise ValueError(
             f"got {len(gradients)} gradients from `{operation.name}`.backward; it has {len(parents)} inputs: "

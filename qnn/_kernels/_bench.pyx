@@ -42,7 +42,9 @@ cdef extern from "qnn_bench.h" nogil:
     uint64_t qnn_probe_run(int index, int64_t iterations, int threads) noexcept
     uint64_t qnn_bench_read(const uint64_t *data, int64_t words, int64_t repeats, int avx2, int threads) noexcept
     void qnn_bench_write(uint64_t *data, int64_t words, int64_t repeats, uint64_t value, int avx2, int threads) noexcept
-    void qnn_bench_read4_write1(const uint32_t *data, int64_t n, uint8_t *out, int avx2, int threads) noexcept
+    void qnn_bench_read4_write1(
+        const uint32_t *data, int64_t n, uint8_t *out, int64_t repeats, int avx2, int threads
+    ) noexcept
     void qnn_bench_float_product(const float *x, const float *weights, int64_t m, int64_t n, int64_t k,
                                  float *y) noexcept
     int qnn_loop_available(int loop) noexcept
@@ -136,17 +138,18 @@ def write(data, uint64_t value, int64_t repeats=1, bint avx2=True, int threads=1
             qnn_bench_write(&view[0], view.shape[0], repeats, value, wide, threads)
 
 
-def read4_write1(data, out, bint avx2=True, int threads=1):
-    """Write the low byte of each word of a uint32 array into a uint8 array of the same size."""
+def read4_write1(data, out, int64_t repeats=1, bint avx2=True, int threads=1):
+    """Write the low byte of each word of a uint32 array into a uint8 array of the same size, so many times."""
     cdef const uint32_t[::1] source = _array("data", data, _np.uint32).reshape(-1)
     cdef uint8_t[::1] target = _array("out", out, _np.uint8).reshape(-1)
+    _whole("repeats", repeats, 0, 2**40)
     _whole("threads", threads, 1, 1024)
     if source.shape[0] != target.shape[0]:
         raise ValueError(f"got {target.shape[0]} bytes for {source.shape[0]} words; both must be equal; resize one")
     cdef int wide = avx2 and qnn_cpu_has_avx2()
     if source.shape[0]:
         with nogil:
-            qnn_bench_read4_write1(&source[0], source.shape[0], &target[0], wide, threads)
+            qnn_bench_read4_write1(&source[0], source.shape[0], &target[0], repeats, wide, threads)
 
 
 def float_product(x, weights):

@@ -83,11 +83,10 @@ class Peaks:
         if kind == "read 4, write 1":
             n = size // 5
             words, out = np.ones(n, np.uint32), np.zeros(n, np.uint8)
-            repeats = max(1, (1 << 22) // size)
+            repeats = max(1, (1 << 24) // size)
 
             def run() -> None:
-                for _ in range(repeats):
-                    self._ext.read4_write1(words, out, threads=threads)
+                self._ext.read4_write1(words, out, repeats, threads=threads)
 
             return 5 * n * repeats / self._best_width(run, threads)
         data, repeats = np.ones(size // 8, np.uint64), max(1, (1 << 24) // size)

@@ -12,6 +12,7 @@ from qnn.cli.common import console, print_grid, print_json
 from qnn.cli.errors import FAILED, nearest
 
 GROUP_NAMES = "gemm|conv|shift|xnor|quantize|noise|train|inference"
+PICTURES = (".png", ".svg", ".pdf", ".jpg")
 
 
 @click.command("bench", short_help="Measure the kernels against the machine's limits and other libraries.")
@@ -32,7 +33,12 @@ GROUP_NAMES = "gemm|conv|shift|xnor|quantize|noise|train|inference"
 @click.option("--quick", is_flag=True, help="Small shapes and few turns: an impression, no result.")
 @click.option("--scaling", is_flag=True, help="With train: also how cost grows with batch, width, depth and threads.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a picture.")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a picture (.png, .svg, .pdf, .jpg).",
+)
 def command(
     group: str | None,
     threads: tuple[int, ...],
@@ -59,6 +65,8 @@ def command(
         raise click.UsageError(f"got --scaling with {group}; it belongs to train. Run `qnn bench train --scaling`.")
     if plot is not None and not plot.absolute().parent.is_dir():
         raise click.UsageError(f"got --plot {str(plot)!r}; its folder does not exist. Create it or name another file.")
+    if plot is not None and plot.suffix.lower() not in PICTURES:
+        raise click.UsageError(f"got --plot {str(plot)!r}; allowed endings: {', '.join(PICTURES)}. Name such a file.")
     plan = Plan(
         quick=quick or group is None, threads=tuple(dict.fromkeys(threads)), paths=_paths(kernels), peers=peers,
         scaling=scaling, say=_progress(),

@@ -54,6 +54,7 @@ def command(images: tuple[Path, ...], run: str | None, top: int, invert: bool, a
         for place, (said, chance) in enumerate(best)
     ]
     print_grid(["image", "class", "probability"], rows, numeric=[2])
+    click.echo(f"run {folder.path}, step {restored.step}")
 
 
 def probabilities(model: Any, batch: NDArray[np.uint8]) -> NDArray[np.float64]:

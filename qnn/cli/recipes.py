@@ -41,12 +41,11 @@ def command(name: str | None, as_json: bool) -> None:
 
 
 def arguments(name: str) -> str:
-    """The arguments of a recipe with their defaults, without those that every recipe shares."""
+    """The arguments of a recipe with their defaults."""
     from qnn.numerics import Rounding
     from qnn.recipes import BUILDERS
 
-    given = inspect.signature(BUILDERS[name]).parameters.values()
-    told = [p for p in given if p.name not in ("strict", "noise", "noise_bits", "r_max")]
+    told = inspect.signature(BUILDERS[name]).parameters.values()
     words = [f"{p.name}={p.default.name.lower() if isinstance(p.default, Rounding) else p.default}" for p in told]
     return f"({', '.join(words)})" if words else ""
 

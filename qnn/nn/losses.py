@@ -29,7 +29,7 @@ class _Criterion(Module):
     function: LossFunction
 
     def __init__(self, recipe: Recipe | None = None) -> None:
-        super().__init__((recipe or Recipe("fp32")).last_layer())
+        super().__init__(self.given(recipe).last_layer())
         self.gradient_sum = None
         self.last: LossResult | None = None
         if self.recipe.is_integer:

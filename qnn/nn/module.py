@@ -33,12 +33,22 @@ class Module:
     """
 
     def __init__(self, recipe: Recipe | None = None) -> None:
-        self.recipe = recipe or Recipe("fp32")
+        self.recipe = self.given(recipe)
         self.training = True
         self.name = ""
         self._buffers: list[str] = []
         self._hooks: list[Callable[[Module, tuple[Any, ...], Any], None]] = []
         self.gradient_sum: Quantizer | None = self.recipe.site("gradient") if self.recipe.is_integer else None
+
+    @classmethod
+    def given(cls, recipe: Recipe | None) -> Recipe:
+        """The recipe as it was given, float32 without one; a TypeError for anything else, such as its name."""
+        if not (recipe is None or isinstance(recipe, Recipe)):
+            raise TypeError(
+                f"got {recipe!r} of type {type(recipe).__name__} as recipe of {cls.__name__}; allowed is a Recipe, as "
+                "qnn.recipes.dfp8() and qnn.recipes.parse('dfp8') give it"
+            )
+        return recipe or Recipe("fp32")
 
     # --- running ---
     def forward(self, *inputs: Any, **options: Any) -> Any:

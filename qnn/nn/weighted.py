@@ -15,6 +15,7 @@ from qnn.numerics import (
     glorot_bound,
     kaiming_bound,
 )
+from qnn.numerics.arguments import whole
 from qnn.ops.conv import Conv2dFloat, Conv2dInteger, Window, as_pair
 from qnn.ops.linear import LinearFloat, LinearInteger
 from qnn.ops.shape import PadInteger
@@ -39,6 +40,11 @@ class _Weighted(Module):
     def _make(self, shape: tuple[int, ...], bias: bool, init: str) -> None:
         if init not in ("kaiming", "glorot"):
             raise ValueError(f"got init={init!r}; allowed are 'kaiming' (before relu) and 'glorot' (a last layer)")
+        if any((whole(size) or 0) < 1 for size in shape):
+            raise ValueError(
+                f"got weights of shape {shape} for {type(self).__name__}; each size is a whole number of at least 1: "
+                "correct the numbers of inputs and outputs"
+            )
         fan_in, fan_out = int(np.prod(shape[1:])), shape[0] * int(np.prod(shape[1:-1]))
         bound = kaiming_bound(fan_in) if init == "kaiming" else glorot_bound(fan_in, fan_out)
         update = self.recipe.update

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
+
+
+def index(what: str, value: Any) -> int:
+    """The Python int of whatever counts as one; a TypeError that says what it was to be for anything else."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"got {what} {value!r} of type {type(value).__name__}; allowed are whole numbers; pass an int"
+        ) from None
 
 
 def whole(value: Any) -> int | None:
@@ -17,4 +28,4 @@ def number(value: Any) -> int | float | None:
     return float(value) if isinstance(value, (float, np.floating)) else whole(value)
 
 
-__all__ = ["number", "whole"]
+__all__ = ["index", "number", "whole"]

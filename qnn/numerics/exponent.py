@@ -7,6 +7,8 @@ import operator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from .arguments import index
+
 EXP_MIN = -64
 EXP_MAX = 63
 """Bounds of every scale exponent (clause EXP-4): float32 data scaled by them stay normal float64, hence exact."""
@@ -162,7 +164,7 @@ def first_exponent_int(lo: int, hi: int, exponent: int, bits: int, divisor: int 
 
 def checked_exponent(exponent: int) -> int:
     """An exponent as int, within the bounds of clause EXP-4."""
-    number = operator.index(exponent)
+    number = index("exponent", exponent)
     if not EXP_MIN <= number <= EXP_MAX:
         raise ValueError(f"got exponent {number}; allowed are {EXP_MIN} to {EXP_MAX}; rescale the data")
     return number
@@ -170,7 +172,7 @@ def checked_exponent(exponent: int) -> int:
 
 def checked_bits(bits: int) -> int:
     """A bit width as int, within the bounds of clause FMT-1."""
-    number = operator.index(bits)
+    number = index("a width of", bits)
     if not 2 <= number <= 16:
         raise ValueError(f"got {number} bits; allowed are 2 to 16; choose a width in this range")
     return number

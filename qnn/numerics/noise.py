@@ -13,6 +13,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import index
+
 PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 PHILOX_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 PHILOX_ROUNDS = 10
@@ -249,7 +251,7 @@ class Noise:
             "stream": _checked("stream", self.stream, 32),
             "step": _checked("step", self.step, 32),
             "start": _range(self.start, 0)[0],
-            "bits": operator.index(self.bits),
+            "bits": index("random bits", self.bits),
         }
         if not 1 <= numbers["bits"] <= 16:
             raise ValueError(f"got {numbers['bits']} random bits; allowed are 1 to 16; the papers use 16")
@@ -302,14 +304,14 @@ def _philox_words(
 
 
 def _checked(name: str, value: SupportsIndex, bits: int) -> int:
-    number = operator.index(value)
+    number = index(f"noise {name}", value)
     if not 0 <= number < 2**bits:
         raise ValueError(f"got noise {name} {number}; allowed are 0 to 2**{bits} - 1; choose one in this range")
     return number
 
 
 def _range(start: SupportsIndex, count: SupportsIndex) -> tuple[int, int]:
-    first, number = operator.index(start), operator.index(count)
+    first, number = index("a first noise word", start), index("a number of noise words", count)
     if first < 0 or number < 0 or first + number > 2**64:
         raise ValueError(
             f"got {number} noise words from {first} on; both must be 0 or more and end within 2**64; check the address"

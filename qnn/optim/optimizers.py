@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from qnn import _kernels
 from qnn.errors import CheckpointError
 from qnn.numerics import clip, keep
+from qnn.numerics.arguments import number
 from qnn.numerics.pow2 import ap2_carry
 from qnn.numerics.update import stores_ap2
 from qnn.operation import ExactSum
@@ -39,7 +41,7 @@ class Optimizer:
     slots: tuple[str, ...] = ()
 
     def __init__(self, parameters: Iterable[tuple[str, Parameter]], weight_decay: float = 0.0) -> None:
-        pairs = list(parameters)
+        pairs = _named(parameters)
         self.parameters = dict(pairs)
         if not pairs or len(self.parameters) != len(pairs):
             what = "a parameter name twice" if pairs else "no parameters"
@@ -58,13 +60,20 @@ class Optimizer:
         Parameters
         ----------
         lr : float
-            Learning rate of this step, rounded once to float32.
+            Learning rate of this step, finite and at least 0, rounded once to float32.
 
         Raises
         ------
+        TypeError, ValueError
+            If the learning rate is no number, or one out of range.
         OverflowError
             If a new weight or state is not finite; names the parameter. Then nothing has changed.
         """
+        rate = number(lr)
+        if rate is None or not 0 <= rate < math.inf:  # false for NaN, too
+            raise (TypeError if rate is None else ValueError)(
+                f"got the learning rate {lr!r}; it must be a finite number of at least 0; take a schedule's or a number"
+            )
         made: list[tuple[str, Float32, tuple[Float32, ...]]] = []
         for name, parameter in self.parameters.items():
             gradient = parameter.update_grad if self._takes_sums else parameter.grad
@@ -281,6 +290,18 @@ class ShiftAdaMax(Adam):
         self.readings = (store, ap2)
 
 
+def _named(parameters: Any) -> list[tuple[str, Parameter]]:
+    """The pairs of a name and a parameter, or a TypeError that says where they come from."""
+    pairs = list(parameters) if isinstance(parameters, Iterable) else [parameters]
+    for pair in pairs:
+        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], Parameter)):
+            raise TypeError(
+                f"got {type(pair).__name__} among the parameters of an optimiser; allowed are pairs (name, Parameter): "
+                "pass model.named_parameters()"
+            )
+    return pairs
+
+
 def _in_range(name: str, value: float, low: float, high: float) -> float:
     if not low <= value <= high:  # also false for NaN
         raise ValueError(f"got {name} {value} for an optimiser; it must be from {low:g} to {high:g}; correct it")
@@ -292,6 +313,7 @@ def _master(parameter: Parameter) -> Float32:
     array = parameter.data
     if not isinstance(array, np.ndarray) or array.dtype != np.float32:
         raise TypeError(
-            f"got a parameter of {type(array).__name__}; an optimiser moves float32 arrays; give it master weights"
+            f"got a parameter of {getattr(array, 'dtype', type(array).__name__)}; an optimiser moves float32 arrays; "
+            "give it master weights"
         )
     return array

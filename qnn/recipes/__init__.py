@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,8 @@ def parse(text: str | Recipe) -> Recipe:
     """
     if isinstance(text, Recipe):
         return text
+    if not isinstance(text, str):
+        raise TypeError(f"got a recipe of type {type(text).__name__}; allowed is text such as 'dfp8', or a Recipe")
     name, bracket, rest = text.strip().partition("(")
     name = name.strip()
     if name not in BUILDERS:
@@ -63,6 +66,14 @@ def parse(text: str | Recipe) -> Recipe:
     if bracket and not rest.rstrip().endswith(")"):
         raise ConfigError(f"got recipe {text!r}, whose bracket is not closed; write it like 'dfp(w=8, a=8, g=8)'")
     arguments = _arguments(rest.rstrip()[:-1] if bracket else "", text)
+    allowed = inspect.signature(BUILDERS[name]).parameters
+    for argument in arguments:
+        if argument not in allowed:
+            near = difflib.get_close_matches(argument, allowed, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(
+                f"got recipe {text!r} with the argument {argument!r}; {name} takes {', '.join(allowed) or 'none'}{hint}"
+            )
     try:
         return BUILDERS[name](**arguments)
     except TypeError as error:

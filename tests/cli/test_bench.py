@@ -202,6 +202,8 @@ def test_a_start_that_fails_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -
         (("gemm", "--threads", "0"), "1024"),
         (("gemm", "--scaling"), "train"),
         (("gemm", "--plot", "no/such/folder/a.png"), "folder"),
+        (("gemm", "--plot", "picture.foo"), ".png"),
+        (("gemm", "--plot", "picture"), ".png"),
     ],
 )
 def test_bad_usage(invoke: Any, words: tuple[str, ...], message: str) -> None:

@@ -113,7 +113,7 @@ def test_what_the_recipes_say() -> None:
     ("text", "part"),
     [
         ("bnn(norm=layer)", "'batch' and 'shift'"),
-        ("bnn(w=2)", "unexpected keyword"),
+        ("bnn(w=2)", "bnn takes stochastic, norm"),
         ("qnn(w=0)", "1 to 8"),
         ("qnn(w=6, quant=log)", "1 to 5"),
         ("qnn(quant=cubic)", "'linear' and 'log'"),

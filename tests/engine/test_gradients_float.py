@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from qnn import nn
+from qnn.extend import check_gradients
 from qnn.numerics import uniform
 from qnn.ops.activation import HardtanhFloat
-from qnn.ops.extend import check_gradients
 from qnn.tensor import Tensor, apply
 
 

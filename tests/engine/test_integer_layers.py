@@ -8,8 +8,8 @@ import pytest
 
 from qnn import nn, recipes
 from qnn.errors import CheckpointError
+from qnn.extend import Format
 from qnn.numerics import DFP
-from qnn.ops.extend import Format
 from qnn.quantizer import Quantizer
 from qnn.tensor import Tensor
 

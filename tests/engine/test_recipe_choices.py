@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import qnn
 from qnn import DFP, nn
 from qnn.batch_quantizer import BatchFormat
+from qnn.extend import apply
 from qnn.numerics import clip, sign
 from qnn.operation import no_grad
-from qnn.ops.extend import apply
 from qnn.ops.shape import PadInteger
 from qnn.quantizer import Format, Quantizer
 from qnn.weights import WeightRule

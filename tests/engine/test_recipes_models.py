@@ -61,13 +61,13 @@ def test_dfp8_is_the_papers() -> None:
         ("dfp(w=17)", "2 to 16"),
         ("dfp(w=8", "bracket"),
         ("dfp(8, 8)", "need names"),
-        ("dfp(x=8)", "unexpected keyword"),
+        ("dfp(x=8)", "argument 'x'; dfp takes w, a, g, w_rounding"),
         ("dfp(w=open('x'))", "must be a number"),
         ("dfp(g_rounding=nearest)", "nearest"),
         ("dfp(noise=xorshift)", "philox"),
         ("dfp(noise_bits=0)", "1 to 16"),
         ("dfp(r_max=1.5)", "r_max"),
-        ("fp32(w=8)", "unexpected keyword"),
+        ("fp32(w=8)", "fp32 takes none"),
     ],
 )
 def test_wrong_recipes_are_explained(text: str, part: str) -> None:
@@ -173,3 +173,8 @@ def test_a_wide_last_layer_sends_back_the_common_width() -> None:
     rows = {row.name: row for row in nn.summarize(net, images).rows}
     assert rows["layers.2"].accumulator_weight_gradient == 8 + 8 + 1, "int8 times int8, two positions"
     assert rows["layers.3"].accumulator_weight_gradient == 16 + 8 + 1
+
+
+def test_a_recipe_that_is_no_text_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="recipe of type int; allowed is text"):
+        recipes.parse(8)  # type: ignore[arg-type]

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 import qnn.nn.run
-from qnn import nn, recipes
+from qnn import extend, nn, recipes
 from qnn.errors import StrictError
+from qnn.extend import Operation, Quantizer, apply, check_gradients
 from qnn.numerics import DFP
 from qnn.operation import no_grad, trace
-from qnn.ops import extend
-from qnn.ops.extend import Operation, Quantizer, apply, check_gradients
 from qnn.quantizer import Format
 from qnn.tensor import Tensor
 

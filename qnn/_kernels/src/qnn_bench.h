@@ -30,7 +30,7 @@ uint64_t qnn_probe_run(int index, int64_t iterations, int threads);
 uint64_t qnn_bench_read(const uint64_t *data, int64_t words, int64_t repeats, int avx2, int threads);
 void qnn_bench_write(uint64_t *data, int64_t words, int64_t repeats, uint64_t value, int avx2, int threads);
 /* The traffic of a requantisation without its arithmetic: the low byte of each 32-bit word. */
-void qnn_bench_read4_write1(const uint32_t *data, int64_t n, uint8_t *out, int avx2, int threads);
+void qnn_bench_read4_write1(const uint32_t *data, int64_t n, uint8_t *out, int64_t repeats, int avx2, int threads);
 
 /* y = x * w for w = 0 or +-2^shift, [m, k] times [k, n], in every form that the loops take; panels are 16 columns of all
    rows one behind the other, [n / 16, k, 16], as SIMD reads them. */

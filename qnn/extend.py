@@ -5,7 +5,7 @@ In float32:
 
 >>> import numpy as np
 >>> from qnn import Tensor
->>> from qnn.ops.extend import Operation, apply
+>>> from qnn.extend import Operation, apply
 >>> class Square(Operation):
 ...     name = "square"
 ...     def forward(self, x):
@@ -23,7 +23,7 @@ once, counts
 overflows and moves its exponent; ``backward`` gets a DFP gradient and does the same at a gradient site:
 
 >>> from qnn import DFP
->>> from qnn.ops.extend import Quantizer, Format
+>>> from qnn.extend import Quantizer, Format
 >>> class SquareInteger(Operation):
 ...     name = "square"
 ...     def __init__(self, output, gradient):

@@ -1,0 +1,79 @@
+"""What beginners hand to layers, sites, optimisers and operations by mistake: the message says what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import qnn
+from qnn import nn
+
+
+class Bare(qnn.Operation):
+    """An operation whose backward forgets the tuple."""
+
+    name = "bare"
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+    def backward(self, gradient: Any) -> Any:
+        return gradient
+
+
+def _net() -> nn.Linear:
+    return nn.Linear(3, 2)
+
+
+CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
+    (lambda: nn.Linear(3, 2, recipe="dfp8"), TypeError, r"'dfp8' of type str as recipe of Linear; .*parse"),  # type: ignore[arg-type]
+    (lambda: nn.CrossEntropyLoss("dfp8"), TypeError, "CrossEntropyLoss; allowed is a Recipe"),  # type: ignore[arg-type]
+    (lambda: nn.Linear(3, -1), ValueError, r"shape \(-1, 3\) for Linear; each size"),
+    (lambda: nn.Linear(3.0, 2), ValueError, "whole number of at least 1"),  # type: ignore[arg-type]
+    (lambda: nn.Conv2d(3, 0, kernel=3), ValueError, "at least 1"),
+    (lambda: qnn.Quantizer("weight", "int8"), TypeError, r"format 'int8'; allowed is a Format"),  # type: ignore[arg-type]
+    (lambda: qnn.quantize(np.ones(1, np.float32), exponent=-3.0), TypeError, "got exponent -3.0 of type float"),  # type: ignore[arg-type]
+    (lambda: qnn.quantize(np.ones(1, np.float32), 0, bits="8"), TypeError, "width of '8' of type str"),  # type: ignore[arg-type]
+    (lambda: qnn.Noise(seed=1.5), TypeError, "noise seed 1.5 of type float"),  # type: ignore[arg-type]
+    (lambda: qnn.optim.SGD(_net()), TypeError, r"got Linear among .*named_parameters\(\)"),  # type: ignore[arg-type]
+    (lambda: qnn.optim.SGD(_net().parameters()), TypeError, r"got Parameter among .*named_parameters\(\)"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("make", "error", "message"), CASES)
+def test_messages(make: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf"), "x", None, True])
+def test_a_learning_rate_is_a_finite_number_from_0_on(rate: Any) -> None:
+    net = _net()
+    net(qnn.Tensor(np.ones((1, 3), np.float32))).sum().backward()
+    before = net.weight.data.copy()
+    with pytest.raises((TypeError, ValueError), match=r"learning rate .* at least 0"):
+        qnn.optim.SGD(net.named_parameters()).step(rate)
+    assert np.array_equal(net.weight.data, before)
+
+
+def test_a_parameter_of_another_type_is_named_by_its_type() -> None:
+    net = _net()
+    net.weight.data = net.weight.data.astype(np.float64)
+    with pytest.raises(TypeError, match="got a parameter of float64"):
+        qnn.optim.SGD(net.named_parameters(), momentum=0.9)
+
+
+def test_backward_returns_a_tuple() -> None:
+    x = qnn.Tensor([1.0], requires_grad=True)
+    with pytest.raises(TypeError, match=r"got ndarray from `bare`.backward; .*return \(gradient,\)"):
+        qnn.extend.apply(Bare(), x).sum().backward()
+
+
+def test_a_second_backward_names_the_shape() -> None:
+    loss = qnn.Tensor([1.0], requires_grad=True).sum()
+    loss.backward()
+    with pytest.raises(RuntimeError, match=r"Tensor\(scalar float32"):
+        loss.backward()
