@@ -35,5 +35,9 @@ class NoProductsError(FreezeError):
     """A network has no layer that can multiply in the way that was asked for; it can be frozen in others."""
 
 
+class SiteError(QnnError, ValueError):
+    """What a kernel refuses, with the name of the site whose integers it was to make."""
+
+
 class RunError(QnnError):
     """A run failed: a loss that is not finite, a folder in use, a disk that is full."""

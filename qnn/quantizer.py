@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnn import _kernels
+from qnn.errors import SiteError
 from qnn.lazy import Adding, Emitted, plain
 from qnn.numerics import (
     DFP,
@@ -133,10 +134,6 @@ class Clock:
     seed: int = 0
     step: int = 0
     progress: float = 1.0
-
-
-class SiteError(ValueError):
-    """What a kernel refuses, with the site whose integers it was to make."""
 
 
 @dataclass
@@ -522,4 +519,4 @@ def _first_of_sum(terms: Sequence[DFP], bits: int) -> int | None:
     return first_exponent_int(min(ends), max(ends), lowest, bits)
 
 
-__all__ = ["ROLES", "Clock", "Format", "Part", "Quantizer", "SiteError", "parts", "range_of"]
+__all__ = ["ROLES", "Clock", "Format", "Part", "Quantizer", "parts", "range_of"]

@@ -293,7 +293,7 @@ class Parameter(Tensor):
     """A trained array: master weights, biases, scale factors in float32; or integers (DFP) that have no masters.
 
     ``decay`` says whether weight decay applies. ``version`` counts replacements of ``data``, so that quantised
-    copies know when they are stale: replace the array, never write into it.
+    copies know when they are stale: replace the array; it is read-only, so that nobody writes into it.
     ``initial`` is the bound of uniform values while they wait to be drawn by :func:`qnn.nn.initialize`; setting
     ``data`` clears it.
     ``rule`` turns the gradient of the weights that multiplied into that of this array, where they differ; ``limit`` is
@@ -376,9 +376,28 @@ class Parameter(Tensor):
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key == "data":
+            value = self._checked(value)
             _set(self, "version", self.version + 1)
             _set(self, "initial", None)
         _set(self, key, value)
+
+    def _checked(self, value: Any) -> Array:
+        """An array that may replace ``data``, not to be written into: copies of it would not follow."""
+        before: Array | None = vars(self).get("data")
+        if isinstance(value, (np.ndarray, np.float32)) and value.dtype == np.float32:
+            value = np.asarray(value).view()
+            value.flags.writeable = False
+            shape: tuple[int, ...] = value.shape
+        elif isinstance(value, DFP):
+            shape = value.shape
+        else:
+            raise TypeError(
+                f"got {type(value).__name__}{f' of {value.dtype}' if isinstance(value, np.ndarray) else ''} as data of "
+                f"a Parameter; allowed are a float32 array and a DFP: convert it with np.float32(...)"
+            )
+        if before is not None and shape != before.shape:
+            raise ValueError(f"got data of shape {shape} for a Parameter of shape {before.shape}; the shape stays")
+        return value
 
 
 class SecondParameter(Parameter):

@@ -102,8 +102,9 @@ def read_picture(path: Path, shape: tuple[int, int, int], invert: bool = False) 
             "Pillow reads; check the file"
         ) from error
     except OSError as error:
+        hint = "name a run with --run, pictures without an option" if path.is_dir() else "check it"
         raise DataError(
-            f"cannot read {str(path)!r} ({error.strerror or error}); it must be a whole picture file; check it"
+            f"cannot read {str(path)!r} ({error.strerror or error}); it must be a whole picture file; {hint}"
         ) from error
     ground = Image.new("RGBA", clear.size, (0, 0, 0, 255))
     flat = Image.alpha_composite(ground, clear).convert("L" if channels == 1 else "RGB")

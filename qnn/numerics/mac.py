@@ -49,6 +49,7 @@ def accumulator_bits(k: int, na: int, nb: int) -> int:
     -----
     Bit-exactness: clause MAC-2; nothing may vary.
     """
+    _check_widths(k, na, nb)
     return na + nb - 1 + (max(k, 1) - 1).bit_length()
 
 
@@ -59,7 +60,15 @@ def accumulator_bits_needed(k: int, na: int, nb: int) -> int:
     -----
     Bit-exactness: clause MAC-2; nothing may vary.
     """
+    _check_widths(k, na, nb)
     return na + nb - 1 + max(k, 1).bit_length()
+
+
+def _check_widths(k: int, na: int, nb: int) -> None:
+    if k < 0 or min(na, nb) < 1:
+        raise ValueError(
+            f"got {k} products of {na} and {nb} bits; allowed are 0 products or more and widths of at least 1"
+        )
 
 
 def storage_bits(array: np.ndarray, name: str = "operand") -> int:

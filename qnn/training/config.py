@@ -228,12 +228,13 @@ class TrainConfig:
     # -- checks that need the rest of the package ------------------------------------------------------------------
 
     def validate(self) -> TrainConfig:
-        """Check the names of model and recipe against the package; returns the configuration itself.
+        """Check the names of model and recipe against the package, and that something reads every setting that is not
+        its default; returns the configuration itself.
 
         Raises
         ------
         ConfigError
-            If the model or recipe is unknown; the message names the nearest known one.
+            If the model or recipe is unknown (the message names the nearest known one), or a setting is not read.
         """
         from qnn import models, recipes  # late: a configuration can be read without loading the engine
 
@@ -241,7 +242,21 @@ class TrainConfig:
         if self.model not in known:
             raise ConfigError(unknown_name("model", self.model, known))
         recipes.parse(self.recipe)
+        self._refuse_unread()
         return self
+
+    def _refuse_unread(self) -> None:
+        """A setting that nothing reads has no place in a run: it would change the digest and nothing else."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for chooser, readers in _READ_BY.items():
+            chosen = getattr(self, chooser)
+            for key, choices in readers.items():
+                value = getattr(self, key)
+                if chosen not in choices and value != defaults[key]:
+                    raise ConfigError(
+                        f"got {key} = {_toml_value(value)} with {chooser} = {_toml_value(chosen)}, which does not read "
+                        f"it; {key} is for {', '.join(choices)}: leave it out, or change {chooser}"
+                    )
 
 
 def unknown_name(what: str, got: str, known: Iterable[str]) -> str:
@@ -280,6 +295,20 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "log_every": (1, 1_000_000_000, "at least 1"),
     "checkpoint_every": (0, 1_000_000_000, "0 (once per epoch) or more"),
 }
+
+
+_ADAPTIVE = ("adam", "adamax", "adamax-ap2")
+_READ_BY: dict[str, dict[str, tuple[str, ...]]] = {
+    "optimizer": {
+        "momentum": ("sgd",),
+        "nesterov": ("sgd",),
+        "beta1": _ADAPTIVE,
+        "beta2": _ADAPTIVE,
+        "epsilon": _ADAPTIVE,
+    },
+    "schedule": {"lr_final": ("cosine", "exponential"), "lr_gamma": ("step",), "lr_milestones": ("step",)},
+}
+"""Settings that only some choices of another one read."""
 
 
 def _check_keys(values: Mapping[str, Any], source: str) -> None:

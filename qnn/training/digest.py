@@ -249,6 +249,12 @@ def bisect(run_a: PathLike, run_b: PathLike, *, repeat: bool = True, on_step: On
             None,
             explanation=f"the runs agree in all {shared} steps that both have{longer}",
         )
+    if chain_a[shared]["digest"] == chain_b[shared]["digest"]:
+        text = (
+            f"the records differ in step {step} and agree again in step {shared}, which no two runs do: a digest holds "
+            "all before it; one of the two files was changed, and `qnn digest replay` says which"
+        )
+        return Bisection(a.path, b.path, shared, False, step, explanation=text)
     if step == 0:
         settings = _settings_unlike(chain_a[0], chain_b[0])
         words = ", ".join(f"{key} ({mine} and {theirs})" for key, (mine, theirs) in settings.items())
@@ -266,15 +272,9 @@ def bisect(run_a: PathLike, run_b: PathLike, *, repeat: bool = True, on_step: On
 
 
 def _first_difference(chain_a: list[Record], chain_b: list[Record]) -> int | None:
-    """Binary search: in a chain everything after a difference differs."""
-    low, high = 0, min(len(chain_a), len(chain_b))
-    while low < high:
-        middle = (low + high) // 2
-        if chain_a[middle]["digest"] == chain_b[middle]["digest"]:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < min(len(chain_a), len(chain_b)) else None
+    """The first step whose recorded digests differ."""
+    pairs = zip(chain_a, chain_b, strict=False)
+    return next((step for step, (a, b) in enumerate(pairs) if a["digest"] != b["digest"]), None)
 
 
 def _settings_unlike(a: Record, b: Record) -> dict[str, tuple[Any, Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import qnn
+import qnn.numerics
 from qnn import nn
 
 
@@ -59,11 +60,40 @@ def test_a_learning_rate_is_a_finite_number_from_0_on(rate: Any) -> None:
     assert np.array_equal(net.weight.data, before)
 
 
-def test_a_parameter_of_another_type_is_named_by_its_type() -> None:
-    net = _net()
-    net.weight.data = net.weight.data.astype(np.float64)
-    with pytest.raises(TypeError, match="got a parameter of float64"):
-        qnn.optim.SGD(net.named_parameters(), momentum=0.9)
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (np.zeros((2, 3)), TypeError, "got ndarray of float64 as data of a Parameter; allowed are a float32 array"),
+        ([[0.0] * 3] * 2, TypeError, "got list as data"),
+        (np.zeros((3, 2), np.float32), ValueError, r"shape \(3, 2\) for a Parameter of shape \(2, 3\)"),
+        (qnn.DFP(np.zeros(6, np.int8), 0), ValueError, r"shape \(6,\) for a Parameter"),
+    ],
+)
+def test_what_replaces_a_parameter_fits_it(data: Any, error: type[Exception], message: str) -> None:
+    weight = _net().weight
+    before, version = weight.data, weight.version
+    with pytest.raises(error, match=message):
+        weight.data = data
+    assert weight.data is before
+    assert weight.version == version
+
+
+def test_nobody_writes_into_a_parameter() -> None:
+    weight, mine = _net().weight, np.ones((2, 3), np.float32)
+    weight.data = mine
+    with pytest.raises(ValueError, match="read-only"):
+        weight.data[...] = 0
+    mine[0, 0] = 5  # the caller's own array stays the caller's
+    scalar = qnn.Parameter(np.float32(3))
+    scalar.data = scalar.data - np.float32(1)
+    assert scalar.data == 2
+
+
+@pytest.mark.parametrize("width", [qnn.kernels.accumulator_bits, qnn.numerics.accumulator_bits_needed])
+def test_accumulators_are_of_products_that_can_be(width: Callable[[int, int, int], int]) -> None:
+    for wrong in ((-1, 8, 8), (4, 0, 8), (4, 8, -3)):
+        with pytest.raises(ValueError, match="allowed are 0 products or more"):
+            width(*wrong)
 
 
 def test_backward_returns_a_tuple() -> None:

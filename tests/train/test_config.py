@@ -177,6 +177,22 @@ def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         TrainConfig.from_toml(tmp_path / "latin.toml")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"beta1": 0.5}, 'beta1 = 0.5 with optimizer = "sgd".*for adam, adamax, adamax-ap2'),
+        ({"optimizer": "adam", "momentum": 0.2}, 'momentum = 0.2 with optimizer = "adam"'),
+        ({"optimizer": "adamax", "nesterov": True}, "nesterov = true"),
+        ({"lr_milestones": (3,)}, r'lr_milestones = \[3\] with schedule = "cosine".*for step'),
+        ({"schedule": "step", "lr_final": 0.1}, "lr_final = 0.1"),
+        ({"schedule": "constant", "lr_gamma": 0.5}, "lr_gamma = 0.5"),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig.from_dict(settings).validate()
+
+
 def test_validate_knows_models_and_recipes() -> None:
     assert TrainConfig().validate() == TrainConfig()
     with pytest.raises(ConfigError, match="did you mean 'lenet5'"):

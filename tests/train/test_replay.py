@@ -108,6 +108,13 @@ def test_bisect_of_equal_runs(good: Path, tmp_path: Path) -> None:
     assert f"{good} goes on for longer" in str(found)
 
 
+def test_bisect_looks_at_every_step(good: Path, tmp_path: Path) -> None:
+    changed = with_chain(good, tmp_path / "changed", {3: {"digest": f"{3:064x}"}})
+    found = digest.bisect(good, changed)
+    assert (found.same, found.step, found.parts) == (False, 3, ())
+    assert "differ in step 3 and agree again in step 8" in str(found)
+
+
 def test_bisect_of_other_settings_names_them(good: Path, tmp_path: Path) -> None:
     training.train(tiny(tmp_path / "other", seed=2, lr=0.5, epochs=1))
     found = digest.bisect(good, tmp_path / "other")
