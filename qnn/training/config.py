@@ -227,9 +227,9 @@ class TrainConfig:
 
     # -- checks that need the rest of the package ------------------------------------------------------------------
 
-    def validate(self) -> TrainConfig:
+    def validate(self, *, begun: bool = False) -> TrainConfig:
         """Check the names of model and recipe against the package, and that something reads every setting that is not
-        its default; returns the configuration itself.
+        its default, unless the run has begun with it; returns the configuration itself.
 
         Raises
         ------
@@ -242,7 +242,8 @@ class TrainConfig:
         if self.model not in known:
             raise ConfigError(unknown_name("model", self.model, known))
         recipes.parse(self.recipe)
-        self._refuse_unread()
+        if not begun:
+            self._refuse_unread()
         return self
 
     def _refuse_unread(self) -> None:

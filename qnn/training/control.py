@@ -53,7 +53,7 @@ def train(config: TrainConfig, *, resume: bool = False, on_event: OnEvent | None
     Bit-exactness: clauses DIG-1 to DIG-4; the digest depends on the numeric settings and the training set only: not on
     kernel path, threads, interruptions. ``fp32`` is not covered.
     """
-    config.validate()
+    config.validate(begun=resume)
     stored = _stored_for_resume(config) if resume else None
     with runtime(config):
         train_set = load_split(config, "train")

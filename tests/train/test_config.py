@@ -191,6 +191,7 @@ def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_a_setting_that_nothing_reads_is_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TrainConfig.from_dict(settings).validate()
+    TrainConfig.from_dict(settings).validate(begun=True)  # what a run began with is what it goes on with
 
 
 def test_validate_knows_models_and_recipes() -> None:
