@@ -246,7 +246,9 @@ def against_the_highest(kept: dict[str, Any]) -> None:
 def tables(kept: dict[str, Any]) -> dict[str, str]:
     """{mark: Markdown} of everything that was measured."""
     against_the_highest(kept)
-    made = {"machine": machine(kept), "limits": limits(kept)}
+    made = {"machine": machine(kept)}
+    if any(found["peaks"] for found in kept.values()):
+        made["limits"] = limits(kept)
     for name, found in kept.items():
         rows = found["groups"][name]
         if name in ("train", "inference"):

@@ -24,7 +24,7 @@ def tool(load_tool: Callable[[str], ModuleType]) -> Any:
     return load_tool("performance")
 
 
-@pytest.mark.parametrize("machine", ["", "amx"])
+@pytest.mark.parametrize("machine", ["", "amx", "avx2"])
 def test_the_page_has_the_tables_of_the_measurement(tool: Any, machine: str) -> None:
     place = tool.Place(machine)
     kept = place.kept()
