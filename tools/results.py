@@ -21,7 +21,7 @@ from qnn.reproduce.table import HEADER, reproduce_command, table  # noqa: E402
 
 PAGE = ROOT / "docs" / "results.md"
 MARK = re.compile(r"<!-- experiment: ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
-PAPER = ("paper", "paper's gap")  # left out where the paper has no number at all
+PAPER = ("paper", "paper's difference")  # left out where the paper has no number at all
 SEEDS = {"0": "", "1": "one"}
 
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from qnn.reproduce.experiment import Experiment
 from qnn.reproduce.records import Record, measured
 
-HEADER = ["row", "recipe", "paper", "ours", "seeds", "gap", "paper's gap", "bits"]
+HEADER = ["row", "recipe", "paper", "ours", "seeds", "difference", "paper's difference", "bits"]
 
 
 def table(experiment: Experiment, records: Sequence[Record]) -> list[list[str]]:
-    """One line per row: the paper's number, the mean of ours with every seed, the gaps to the baseline, and whether
+    """One line per row: the paper's number, the mean of ours with every seed, the differences to the baseline, and whether
     runs made here have the digests of ours.
 
     Parameters
