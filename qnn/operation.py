@@ -122,7 +122,7 @@ def trace() -> Iterator[list[TraceEntry]]:
     try:
         yield entries
     finally:
-        HERE.traces.remove(entries)
+        HERE.traces = [other for other in HERE.traces if other is not entries]  # equal ones may be open, too
 
 
 @contextlib.contextmanager

@@ -382,22 +382,37 @@ class Parameter(Tensor):
         _set(self, key, value)
 
     def _checked(self, value: Any) -> Array:
-        """An array that may replace ``data``, not to be written into: copies of it would not follow."""
+        """What replaces ``data``: a copy that nobody writes into, as integers made of it would not follow; an array
+        that is read-only already is taken as it is."""
         before: Array | None = vars(self).get("data")
         if isinstance(value, (np.ndarray, np.float32)) and value.dtype == np.float32:
-            value = np.asarray(value).view()
-            value.flags.writeable = False
-            shape: tuple[int, ...] = value.shape
-        elif isinstance(value, DFP):
-            shape = value.shape
-        else:
+            value = np.asarray(value)
+            if value.flags.writeable:
+                value = value.copy()
+                value.flags.writeable = False
+        elif not isinstance(value, DFP):
             raise TypeError(
                 f"got {type(value).__name__}{f' of {value.dtype}' if isinstance(value, np.ndarray) else ''} as data of "
                 f"a Parameter; allowed are a float32 array and a DFP: convert it with np.float32(...)"
             )
-        if before is not None and shape != before.shape:
-            raise ValueError(f"got data of shape {shape} for a Parameter of shape {before.shape}; the shape stays")
+        if before is None:
+            return value
+        if _kind(value) != _kind(before):
+            raise TypeError(f"got {_kind(value)} as data of a Parameter of {_kind(before)}; the kind stays")
+        if value.shape != before.shape:
+            raise ValueError(
+                f"got data of shape {value.shape} for a Parameter of shape {before.shape}; the shape stays"
+            )
         return value
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if isinstance(self.data, np.ndarray):  # which copies and pickles make writeable
+            self.data.flags.writeable = False
+
+
+def _kind(data: Array) -> str:
+    return f"integers of {data.bits} bits" if isinstance(data, DFP) else "float32"
 
 
 class SecondParameter(Parameter):

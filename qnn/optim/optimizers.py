@@ -69,11 +69,7 @@ class Optimizer:
         OverflowError
             If a new weight or state is not finite; names the parameter. Then nothing has changed.
         """
-        rate = number(lr)
-        if rate is None or not 0 <= rate < math.inf:  # false for NaN, too
-            raise (TypeError if rate is None else ValueError)(
-                f"got the learning rate {lr!r}; it must be a finite number of at least 0; take a schedule's or a number"
-            )
+        check_rate(lr)
         made: list[tuple[str, Float32, tuple[Float32, ...]]] = []
         for name, parameter in self.parameters.items():
             gradient = parameter.update_grad if self._takes_sums else parameter.grad
@@ -91,7 +87,9 @@ class Optimizer:
         for name, weight, state in made:
             parameter = self.parameters[name]
             weight = weight if parameter.limit is None else clip(weight, parameter.limit)
-            parameter.data = weight if parameter.kept is None else keep(weight, parameter.kept)
+            weight = np.asarray(weight if parameter.kept is None else keep(weight, parameter.kept))
+            weight.flags.writeable = False  # nobody else has it, so the parameter needs no copy
+            parameter.data = weight
             for slot, array in zip(self.slots, state, strict=True):
                 self._state[slot][name] = array
         self._count()
@@ -300,6 +298,15 @@ def _named(parameters: Any) -> list[tuple[str, Parameter]]:
                 "pass model.named_parameters()"
             )
     return pairs
+
+
+def check_rate(lr: float) -> None:
+    """Refuse a learning rate that is no finite number from 0 on."""
+    rate = number(lr)
+    if rate is None or not 0 <= rate < math.inf:  # false for NaN, too
+        raise (TypeError if rate is None else ValueError)(
+            f"got the learning rate {lr!r}; it must be a finite number of at least 0; take a schedule's or a number"
+        )
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qnn.operation import Array
-from qnn.optim.optimizers import Optimizer
+from qnn.optim.optimizers import Optimizer, check_rate
 from qnn.tensor import Parameter
 
 
@@ -42,8 +42,14 @@ class RecipeUpdate(Optimizer):
         Parameters
         ----------
         lr : float
-            Learning rate of this step; NITI's rule has mu in its place.
+            Learning rate of this step, finite and at least 0; NITI's rule has mu in its place.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the learning rate is no number, or one out of range.
         """
+        check_rate(lr)
         made: list[tuple[Parameter, Array]] = []
         for name, parameter in self.parameters.items():
             if parameter.exact_grad is None or parameter.update is None:

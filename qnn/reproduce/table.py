@@ -12,8 +12,8 @@ HEADER = ["row", "recipe", "paper", "ours", "seeds", "difference", "paper's diff
 
 
 def table(experiment: Experiment, records: Sequence[Record]) -> list[list[str]]:
-    """One line per row: the paper's number, the mean of ours with every seed, the differences to the baseline, and whether
-    runs made here have the digests of ours.
+    """One line per row: the paper's number, the mean of ours with every seed, the differences to the baseline, and
+    whether runs made here have the digests of ours.
 
     Parameters
     ----------

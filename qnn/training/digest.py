@@ -249,9 +249,11 @@ def bisect(run_a: PathLike, run_b: PathLike, *, repeat: bool = True, on_step: On
             None,
             explanation=f"the runs agree in all {shared} steps that both have{longer}",
         )
-    if chain_a[shared]["digest"] == chain_b[shared]["digest"]:
+    later = range(step + 1, shared + 1)
+    again = next((t for t in later if chain_a[t]["digest"] == chain_b[t]["digest"]), None)
+    if again is not None:
         text = (
-            f"the records differ in step {step} and agree again in step {shared}, which no two runs do: a digest holds "
+            f"the records differ in step {step} and agree again in step {again}, which no two runs do: a digest holds "
             "all before it; one of the two files was changed, and `qnn digest replay` says which"
         )
         return Bisection(a.path, b.path, shared, False, step, explanation=text)

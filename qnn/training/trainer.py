@@ -371,7 +371,9 @@ def make_optimizer(config: TrainConfig, parameters: list[tuple[str, Any]]) -> op
 
 def _check_unused(config: TrainConfig, takes_rate: bool) -> None:
     """Refuse settings that were given although the recipe's own update does not read them."""
-    unused = ["optimizer", "momentum", "nesterov", "weight_decay"] + ([] if takes_rate else ["lr", "schedule"])
+    unused = ["optimizer", "momentum", "nesterov", "weight_decay"] + (
+        [] if takes_rate else ["lr", "schedule", "lr_final"]
+    )
     usual = TrainConfig()
     given = {key: getattr(config, key) for key in unused if getattr(config, key) not in (getattr(usual, key), 0)}
     if given:

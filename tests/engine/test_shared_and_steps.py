@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 
-from qnn import nn, recipes
+from qnn import nn, optim, recipes
 from qnn.errors import StrictError
 from qnn.numerics import DFP, Rounding, first_exponent_int, to_float32_once
 from qnn.operation import ExactSum
 from qnn.quantizer import Format, Quantizer
-from qnn.tensor import Tensor
+from qnn.tensor import Parameter, Tensor
 
 RECIPE = recipes.dfp8()
 
@@ -179,3 +180,15 @@ def test_the_image_table_has_no_noise() -> None:
 def test_a_shortcut_drops_no_channels() -> None:
     with pytest.raises(ValueError, match="can be added, not dropped"):
         nn.PadShortcut(1, 1, RECIPE)(integers(np.ones((1, 2, 2, 3))))
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.ShiftAdaMax])
+@pytest.mark.parametrize("limit", [None, 1.0])
+def test_parameters_without_axes_or_elements_are_moved(kind: Any, limit: float | None) -> None:
+    scalar, empty = Parameter(np.float32(3)), Parameter(np.zeros((0, 3), np.float32))
+    scalar.grad, empty.grad = np.asarray(0.5, np.float32), np.zeros((0, 3), np.float32)
+    scalar.limit = limit
+    kind([("scalar", scalar), ("empty", empty)]).step(0.1)
+    assert isinstance(scalar.data, np.ndarray)
+    assert 2.8 < float(scalar.data) < 3 if limit is None else scalar.data == 1
+    assert empty.data.shape == (0, 3)

@@ -43,6 +43,18 @@ def test_second_backward_is_refused() -> None:
         y.backward()
 
 
+def test_traces_within_each_other_end_one_by_one() -> None:
+    with trace() as outer:
+        with trace() as inner:
+            pass
+        _ = Tensor([1.0]) + 1.0
+    assert (len(outer), inner) == (1, [])
+    with trace() as after:
+        pass
+    _ = Tensor([1.0]) + 1.0
+    assert (after, len(outer)) == ([], 1)
+
+
 def test_no_grad_records_nothing() -> None:
     x = Tensor([1.0], requires_grad=True)
     with no_grad():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +60,9 @@ def test_a_learning_rate_is_a_finite_number_from_0_on(rate: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=r"learning rate .* at least 0"):
         qnn.optim.SGD(net.named_parameters()).step(rate)
     assert np.array_equal(net.weight.data, before)
+    own = nn.Linear(3, 2, recipe=qnn.recipes.wage())
+    with pytest.raises((TypeError, ValueError), match=r"learning rate .* at least 0"):
+        qnn.optim.RecipeUpdate(own.named_parameters()).step(rate)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +71,7 @@ def test_a_learning_rate_is_a_finite_number_from_0_on(rate: Any) -> None:
         (np.zeros((2, 3)), TypeError, "got ndarray of float64 as data of a Parameter; allowed are a float32 array"),
         ([[0.0] * 3] * 2, TypeError, "got list as data"),
         (np.zeros((3, 2), np.float32), ValueError, r"shape \(3, 2\) for a Parameter of shape \(2, 3\)"),
-        (qnn.DFP(np.zeros(6, np.int8), 0), ValueError, r"shape \(6,\) for a Parameter"),
+        (qnn.DFP(np.zeros((2, 3), np.int8), 0), TypeError, "integers of 8 bits as data of a Parameter of float32"),
     ],
 )
 def test_what_replaces_a_parameter_fits_it(data: Any, error: type[Exception], message: str) -> None:
@@ -84,6 +89,10 @@ def test_nobody_writes_into_a_parameter() -> None:
     with pytest.raises(ValueError, match="read-only"):
         weight.data[...] = 0
     mine[0, 0] = 5  # the caller's own array stays the caller's
+    assert weight.data[0, 0] == 1
+    for same in (copy.deepcopy(weight), pickle.loads(pickle.dumps(weight))):
+        with pytest.raises(ValueError, match="read-only"):
+            same.data[...] = 0
     scalar = qnn.Parameter(np.float32(3))
     scalar.data = scalar.data - np.float32(1)
     assert scalar.data == 2

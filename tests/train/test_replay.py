@@ -112,7 +112,7 @@ def test_bisect_looks_at_every_step(good: Path, tmp_path: Path) -> None:
     changed = with_chain(good, tmp_path / "changed", {3: {"digest": f"{3:064x}"}})
     found = digest.bisect(good, changed)
     assert (found.same, found.step, found.parts) == (False, 3, ())
-    assert "differ in step 3 and agree again in step 8" in str(found)
+    assert "differ in step 3 and agree again in step 4" in str(found)
 
 
 def test_bisect_of_other_settings_names_them(good: Path, tmp_path: Path) -> None:
