@@ -119,14 +119,11 @@ def _order(start: Leaf | Node) -> list[Leaf | Node]:
 
 def _total(place: Leaf | Node, parts: list[Gradient]) -> Gradient:
     """The gradient of a place, when all parts have come and the hooks have had their word."""
-    if isinstance(place, Node) and place.module:
-        HERE.modules.append(place.module)  # there the sum may wait for what takes it
-        try:
-            total = combine(place, parts)
-        finally:
-            HERE.modules.pop()
-    else:
+    HERE.modules.append(place.module if isinstance(place, Node) else "")  # in a module a sum waits for what takes it
+    try:
         total = combine(place, parts)
+    finally:
+        HERE.modules.pop()
     if place.hooks:  # which may write
         make_waiting()
         if isinstance(total, DFP):  # others may have these integers

@@ -397,7 +397,7 @@ class Parameter(Tensor):
             )
         if before is None:
             return value
-        if _kind(value) != _kind(before):
+        if (isinstance(value, DFP) or isinstance(before, DFP)) and _kind(value) != _kind(before):
             raise TypeError(f"got {_kind(value)} as data of a Parameter of {_kind(before)}; the kind stays")
         if value.shape != before.shape:
             raise ValueError(

@@ -11,21 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from inside import inside
+from inside import at_once, inside
 from same_arrays import same_arrays
 
 from qnn import _kernels, nn, recipes
-from qnn.lazy import Emitted
 from qnn.nn.module import Module
 from qnn.numerics import DFP
 from qnn.operation import no_grad
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
-
-
-def at_once(self: Quantizer, kind: type[Emitted], *how: Any) -> DFP:
-    return self.emit(*how)
 
 
 def write(module: Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from inside import inside
+from inside import at_once, inside
 from same_arrays import same_arrays
 
 from qnn import _kernels, nn, recipes
@@ -28,10 +28,6 @@ STOCHASTIC = partial(recipes.dfp, 8, 8, 8, a_rounding="stochastic")
 
 def integers(*shape: int, seed: int = 0, exponent: int = -5) -> DFP:
     return DFP(np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8), exponent)
-
-
-def at_once(self: Quantizer, kind: type[Emitted], *how: Any) -> DFP:
-    return self.emit(*how)
 
 
 def scale_layer(recipe: Recipe, steps: int = 1) -> nn.Scale:

@@ -8,18 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from inside import at_once
 from same_arrays import same_arrays
 
 from qnn import _kernels, nn, recipes
-from qnn.lazy import Emitted
 from qnn.numerics import DFP
 from qnn.quantizer import Quantizer
 from qnn.recipes import Recipe
 from qnn.tensor import Tensor
-
-
-def at_once(self: Quantizer, kind: type[Emitted], *how: Any) -> DFP:
-    return self.emit(*how)
 
 
 def halve(gradient: DFP) -> None:
